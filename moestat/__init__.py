@@ -1,0 +1,100 @@
+"""moestat: fit mixtures of experts, get standard errors, and check how fast they converge.
+
+Public names are imported when they are first used, so that ``import moestat`` and ``moestat --help`` stay quick.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from . import (
+        datasets,
+        distributions,
+        divergences,
+        experts,
+        gates,
+        inference,
+        losses,
+        plot,
+        simulate,
+        solvers,
+    )
+    from .estimators import GaussianMoERegressor, MoERegressor, PolynomialMoERegressor
+    from .fitting import Start, fit_mixture
+    from .formulas import formula
+    from .mixing_measure import MixingMeasure
+    from .mixture import ConditionalMixture
+    from .persistence import load
+
+    __version__: str
+
+__all__ = [
+    "ConditionalMixture",
+    "GaussianMoERegressor",
+    "MixingMeasure",
+    "MoERegressor",
+    "PolynomialMoERegressor",
+    "Start",
+    "__version__",
+    "datasets",
+    "distributions",
+    "divergences",
+    "experts",
+    "fit_mixture",
+    "formula",
+    "gates",
+    "inference",
+    "load",
+    "losses",
+    "plot",
+    "simulate",
+    "solvers",
+]
+
+_SUBMODULES = frozenset(
+    {
+        "datasets",
+        "distributions",
+        "divergences",
+        "experts",
+        "gates",
+        "inference",
+        "losses",
+        "plot",
+        "simulate",
+        "solvers",
+    }
+)
+
+_HOME = {
+    "ConditionalMixture": "mixture",
+    "GaussianMoERegressor": "estimators",
+    "MixingMeasure": "mixing_measure",
+    "MoERegressor": "estimators",
+    "PolynomialMoERegressor": "estimators",
+    "Start": "fitting",
+    "fit_mixture": "fitting",
+    "formula": "formulas",
+    "load": "persistence",
+}
+
+# Type checkers see the imports above; a visible ``__getattr__`` would make them accept any name.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name in _SUBMODULES:
+            return importlib.import_module(f"{__name__}.{name}")
+        if name in _HOME:
+            value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+        elif name == "__version__":
+            from importlib.metadata import version
+
+            value = version("moestat")
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}; see dir({__name__})")
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
