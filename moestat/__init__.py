@@ -87,9 +87,12 @@ if not TYPE_CHECKING:
         if name in _HOME:
             value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
         elif name == "__version__":
-            from importlib.metadata import version
+            from importlib.metadata import PackageNotFoundError, version
 
-            value = version("moestat")
+            try:
+                value = version("moestat")
+            except PackageNotFoundError:  # a checkout on sys.path that was never installed
+                value = "0+uninstalled"
         else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}; see dir({__name__})")
         globals()[name] = value
