@@ -1,0 +1,101 @@
+"""Rows in blocks: features that stay in the cache, threads over fixed groups of blocks, sums in a fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moestat.maps import PolynomialMap
+
+Array = NDArray[np.float64]
+T = TypeVar("T")
+
+STORED_BYTES = 256 * 2**20  # features above this size are built block by block in every pass instead of being kept
+GROUPS = 64  # the order of summation depends on this number only, so that results are bit-identical for every n_jobs
+
+
+class Block(NamedTuple):
+    """Rows `start…stop` of the arrays it carries; `row` is the number of its first row in the data."""
+
+    gate_features: Array
+    expert_features: Array
+    y: Array
+    weight: Array
+    start: int
+    stop: int
+    row: int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The data of a fit: `X (n, d)`, responses `y (D, n)`, weights `(n,)` or empty for one each, and the two maps."""
+
+    X: Array
+    y: Array
+    weight: Array
+    gate_map: PolynomialMap
+    expert_map: PolynomialMap
+    stored: tuple[Array, Array] | None
+
+    @classmethod
+    def build(cls, X: Array, y: Array, weight: Array, gate_map: PolynomialMap, expert_map: PolynomialMap) -> Rows:
+        """Keep the features if they are small enough."""
+        same = gate_map is expert_map
+        q = gate_map.n_features + (0 if same else expert_map.n_features)
+        stored = None
+        if 8 * q * len(X) <= STORED_BYTES:
+            z = gate_map.features(X)
+            stored = (z, z if same else expert_map.features(X))
+        return cls(X, y, weight, gate_map, expert_map, stored)
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.X)
+
+    @property
+    def total_weight(self) -> float:
+        """Sum of the weights."""
+        return float(self.weight.sum()) if self.weight.size else float(self.n)
+
+    def block(self, start: int, stop: int) -> Block:
+        """The rows from `start` to `stop`."""
+        if self.stored is not None:
+            return Block(*self.stored, self.y, self.weight, start, stop, start)
+        X = self.X[start:stop]
+        z = self.gate_map.features(X)
+        phi = z if self.gate_map is self.expert_map else self.expert_map.features(X)
+        weight = self.weight[start:stop] if self.weight.size else self.weight
+        return Block(z, phi, np.ascontiguousarray(self.y[:, start:stop]), weight, 0, len(X), start)
+
+
+def block_size(n_experts: int) -> int:
+    """Rows a block: about 128 kB for each array of K rows."""
+    return max(512, 16384 // n_experts // 512 * 512)
+
+
+def ranges(n: int, size: int) -> Iterator[tuple[int, int]]:
+    """Consecutive `(start, stop)` of at most `size` rows."""
+    return ((i, min(i + size, n)) for i in range(0, n, size))
+
+
+def accumulate(
+    work: Callable[[list[tuple[int, int]]], T], n: int, size: int, add: Callable[[T, T], T], pool: ThreadPoolExecutor | None
+) -> T:
+    """Sum `work(blocks)` over fixed groups of blocks, in a fixed order whatever the number of threads."""
+    blocks = list(ranges(n, size))
+    if len(blocks) == 1:
+        return work(blocks)
+    per_group = -(-len(blocks) // GROUPS)
+    groups = [blocks[i : i + per_group] for i in range(0, len(blocks), per_group)]
+    results = map(work, groups) if pool is None else pool.map(work, groups)
+    total: T | None = None
+    for result in results:
+        total = result if total is None else add(total, result)
+    assert total is not None
+    return total

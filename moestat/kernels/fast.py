@@ -1,0 +1,404 @@
+"""Compiled row kernels: the only file of moestat that contains numba.
+
+Every function works on one block of rows, `(…, B)` with the rows in the inner loop, and is compiled once per machine.
+Features are read from arrays `(q, n)` between the columns `start` and `stop`; block results are `(…, B)`. Additive statistics are *added* to `out`.
+The twins in `plain.py` are the readable definitions and the oracle in the tests.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+# Reassociation lets LLVM vectorise the reductions, but breaks the magic-number range reduction of `_exp`: never both in one function.
+SUMS = {"reassoc", "contract", "nsz"}
+EXACT = {"contract"}
+STRIP = 512  # rows that are worked on at a time; keeps a strip of a few rows in the first-level cache
+
+LOG2E = 1.4426950408889634
+LN2_HI = 6.93147180369123816490e-01
+LN2_LO = 1.90821492927058770002e-10
+MAGIC = 6755399441055744.0  # 1.5 * 2**52: adding it rounds to an integer whose low bits are the exponent
+
+
+@njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy", inline="always")
+def _exp(x):
+    """Branch-free exp for x <= 709 (about 1 ulp); below -708 it is 3e-308 instead of 0."""
+    x = min(max(x, -708.0), 709.0)
+    shifted = x * LOG2E + MAGIC
+    k = shifted - MAGIC
+    r = (x - k * LN2_HI) - k * LN2_LO
+    p = 1.6059043836821613e-10
+    p = p * r + 2.08767569878681e-09
+    p = p * r + 2.505210838544172e-08
+    p = p * r + 2.755731922398589e-07
+    p = p * r + 2.7557319223985893e-06
+    p = p * r + 2.48015873015873e-05
+    p = p * r + 1.984126984126984e-04
+    p = p * r + 1.3888888888888889e-03
+    p = p * r + 8.333333333333333e-03
+    p = p * r + 4.1666666666666664e-02
+    p = p * r + 1.6666666666666666e-01
+    p = p * r + 0.5
+    p = p * r * r + r + 1.0
+    bits = (np.float64(shifted).view(np.int64) + np.int64(1023)) << np.int64(52)
+    return p * np.int64(bits).view(np.float64)
+
+
+@njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy", inline="always")
+def _log(x):
+    """Branch-free logarithm of a positive normal number (about 1 ulp; after fdlibm's e_log.c)."""
+    bits = np.float64(x).view(np.int64)
+    # the exponent is taken so that the mantissa lies in [sqrt(1/2), sqrt(2))
+    shifted = bits + np.int64(0x3FF0000000000000 - 0x3FE6A09E667F3BCD)
+    k = (shifted >> np.int64(52)) - np.int64(1023)
+    mantissa = np.int64(bits - (k << np.int64(52))).view(np.float64)
+    f = mantissa - 1.0
+    s = f / (2.0 + f)
+    z = s * s
+    w = z * z
+    t1 = w * (3.999999999940941908e-01 + w * (2.222219843214978396e-01 + w * 1.531383769920937332e-01))
+    t2 = z * (
+        6.666666666666735130e-01
+        + w * (2.857142874366239149e-01 + w * (1.818357216161805012e-01 + w * 1.479819860511658591e-01))
+    )
+    half = 0.5 * f * f
+    kf = np.float64(k)
+    return kf * LN2_HI - ((half - (s * (half + t1 + t2) + kf * LN2_LO)) - f)
+
+
+@njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy")
+def exp_rows(x, out):
+    """out = exp(x) elementwise, by the kernels' own exponential (for tests)."""
+    for i in range(x.size):
+        out[i] = _exp(x[i])
+
+
+@njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy")
+def log_rows(x, out):
+    """out = log(x) elementwise, by the kernels' own logarithm (for tests)."""
+    for i in range(x.size):
+        out[i] = _log(x[i])
+
+
+@njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy", inline="always")
+def _affine(coef, features, start, width, out):
+    """out[:width] = coef @ features[:, start:start + width], four features at a time."""
+    q = coef.size
+    c0 = coef[0]
+    f0 = features[0, start : start + width]
+    for i in range(width):
+        out[i] = c0 * f0[i]
+    j = 1
+    while j + 4 <= q:
+        c0, c1, c2, c3 = coef[j], coef[j + 1], coef[j + 2], coef[j + 3]
+        f0 = features[j, start : start + width]
+        f1 = features[j + 1, start : start + width]
+        f2 = features[j + 2, start : start + width]
+        f3 = features[j + 3, start : start + width]
+        for i in range(width):
+            out[i] += c0 * f0[i] + c1 * f1[i] + c2 * f2[i] + c3 * f3[i]
+        j += 4
+    while j < q:
+        c0 = coef[j]
+        f0 = features[j, start : start + width]
+        for i in range(width):
+            out[i] += c0 * f0[i]
+        j += 1
+
+
+@njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy")
+def softmax_forward(coef, features, start, stop, log_prob, prob):
+    """Softmax gate: log_prob, prob (K, B) of the scores `coef (K, q) @ features`."""
+    n_experts = coef.shape[0]
+    top = np.empty(STRIP)
+    total = np.empty(STRIP)
+    for lo in range(0, stop - start, STRIP):
+        width = min(STRIP, stop - start - lo)
+        for k in range(n_experts):
+            score = log_prob[k, lo : lo + width]
+            _affine(coef[k], features, start + lo, width, score)
+            if k == 0:
+                for i in range(width):
+                    top[i] = score[i]
+            else:
+                for i in range(width):
+                    top[i] = max(top[i], score[i])
+        for i in range(width):
+            total[i] = 0.0
+        for k in range(n_experts):
+            score = log_prob[k, lo : lo + width]
+            p = prob[k, lo : lo + width]
+            for i in range(width):
+                score[i] -= top[i]
+                p[i] = _exp(score[i])
+                total[i] += p[i]
+        for i in range(width):
+            top[i] = _log(total[i])
+            total[i] = 1.0 / total[i]
+        for k in range(n_experts):
+            score = log_prob[k, lo : lo + width]
+            p = prob[k, lo : lo + width]
+            for i in range(width):
+                score[i] -= top[i]
+                p[i] *= total[i]
+
+
+@njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy")
+def gaussian_forward(coef, log_scale, features, y, start, stop, log_density, residual):
+    """Normal experts: log N(y; coef_k · features, exp(2 log_scale_k)) and residuals y - mean, both (K, B)."""
+    for lo in range(0, stop - start, STRIP):
+        width = min(STRIP, stop - start - lo)
+        target = y[start + lo : start + lo + width]
+        for k in range(coef.shape[0]):
+            e = residual[k, lo : lo + width]
+            f = log_density[k, lo : lo + width]
+            _affine(coef[k], features, start + lo, width, e)
+            constant = -0.9189385332046727418 - log_scale[k]
+            inverse = math.exp(-log_scale[k])
+            for i in range(width):
+                d = target[i] - e[i]
+                e[i] = d
+                z = d * inverse
+                f[i] = constant - 0.5 * z * z
+
+
+@njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy")
+def e_step(log_prob, log_density, resp, loglik):
+    """Posterior of the expert: resp (K, B) and loglik (B,) of log_prob + log_density; a row of -inf gives loglik -inf and resp 0."""
+    n_experts, n_rows = log_prob.shape
+    total = np.empty(STRIP)
+    for lo in range(0, n_rows, STRIP):
+        width = min(STRIP, n_rows - lo)
+        top = loglik[lo : lo + width]
+        for k in range(n_experts):
+            a = log_prob[k, lo : lo + width]
+            b = log_density[k, lo : lo + width]
+            joint = resp[k, lo : lo + width]
+            if k == 0:
+                for i in range(width):
+                    joint[i] = a[i] + b[i]
+                    top[i] = joint[i]
+            else:
+                for i in range(width):
+                    joint[i] = a[i] + b[i]
+                    top[i] = max(top[i], joint[i])
+        for i in range(width):
+            total[i] = 0.0
+        for k in range(n_experts):
+            joint = resp[k, lo : lo + width]
+            for i in range(width):
+                # the clipped exponential would give 3e-308 for a forbidden expert: the comparison keeps it an exact zero
+                joint[i] = _exp(joint[i] - top[i]) if joint[i] - top[i] > -708.0 else 0.0
+                total[i] += joint[i]
+        for i in range(width):
+            if total[i] > 0.0:
+                top[i] += _log(total[i])
+                total[i] = 1.0 / total[i]
+            else:
+                top[i] = -np.inf
+        for k in range(n_experts):
+            joint = resp[k, lo : lo + width]
+            for i in range(width):
+                joint[i] *= total[i]
+
+
+@njit(cache=True, nogil=True, fastmath=SUMS, error_model="numpy")
+def weighted_sum(values, weight, start, stop):
+    """Σ weight_i values_i over the block; `weight` is read between start and stop, or taken as one when it is empty."""
+    total = 0.0
+    if weight.size == 0:
+        for i in range(values.size):
+            total += values[i]
+    else:
+        w = weight[start:stop]
+        for i in range(values.size):
+            total += w[i] * values[i]
+    return total
+
+
+@njit(cache=True, nogil=True, fastmath=SUMS, error_model="numpy")
+def scale_rows(weight, start, stop, rows):
+    """rows (K, B) *= weight[start:stop] in place; an empty weight means one."""
+    if weight.size > 0:
+        w = weight[start:stop]
+        for k in range(rows.shape[0]):
+            r = rows[k]
+            for i in range(w.size):
+                r[i] *= w[i]
+
+
+@njit(cache=True, nogil=True, fastmath=SUMS, error_model="numpy")
+def weighted_grams(features, weights, start, stop, out):
+    """out[k] += features diag(weights[k]) featuresᵀ for each row k of weights (K, B); only j >= l is filled."""
+    q = features.shape[0]
+    t0 = np.empty(STRIP)
+    for lo in range(0, stop - start, STRIP):
+        width = min(STRIP, stop - start - lo)
+        for k in range(weights.shape[0]):
+            w = weights[k, lo : lo + width]
+            for j in range(q):
+                fj = features[j, start + lo : start + lo + width]
+                for i in range(width):
+                    t0[i] = w[i] * fj[i]
+                l = 0
+                while l + 4 <= j + 1:
+                    f0 = features[l, start + lo : start + lo + width]
+                    f1 = features[l + 1, start + lo : start + lo + width]
+                    f2 = features[l + 2, start + lo : start + lo + width]
+                    f3 = features[l + 3, start + lo : start + lo + width]
+                    a0 = 0.0
+                    a1 = 0.0
+                    a2 = 0.0
+                    a3 = 0.0
+                    for i in range(width):
+                        a0 += t0[i] * f0[i]
+                        a1 += t0[i] * f1[i]
+                        a2 += t0[i] * f2[i]
+                        a3 += t0[i] * f3[i]
+                    out[k, j, l] += a0
+                    out[k, j, l + 1] += a1
+                    out[k, j, l + 2] += a2
+                    out[k, j, l + 3] += a3
+                    l += 4
+                while l <= j:
+                    f0 = features[l, start + lo : start + lo + width]
+                    a0 = 0.0
+                    for i in range(width):
+                        a0 += t0[i] * f0[i]
+                    out[k, j, l] += a0
+                    l += 1
+
+
+@njit(cache=True, nogil=True, fastmath=SUMS, error_model="numpy")
+def weighted_moments(features, weights, start, stop, out):
+    """out[k] += features @ weights[k] for each row k of weights (K, B)."""
+    q = features.shape[0]
+    for lo in range(0, stop - start, STRIP):
+        width = min(STRIP, stop - start - lo)
+        for k in range(weights.shape[0]):
+            w = weights[k, lo : lo + width]
+            for j in range(q):
+                f = features[j, start + lo : start + lo + width]
+                a = 0.0
+                for i in range(width):
+                    a += w[i] * f[i]
+                out[k, j] += a
+
+
+@njit(cache=True, nogil=True, fastmath=SUMS, error_model="numpy")
+def scaled_features(features, weights, start, stop, out):
+    """out[k q + j] = weights[k] * features[j]: the rows of a per-row score matrix (K q, B)."""
+    q = features.shape[0]
+    for k in range(weights.shape[0]):
+        w = weights[k]
+        for j in range(q):
+            f = features[j, start:stop]
+            o = out[k * q + j]
+            for i in range(w.size):
+                o[i] = w[i] * f[i]
+
+
+@njit(cache=True, nogil=True, fastmath=SUMS, error_model="numpy")
+def outer_sum(rows, out):
+    """out += rows rowsᵀ for rows (P, B); only i >= j is filled."""
+    n_rows, n = rows.shape
+    for lo in range(0, n, STRIP):
+        width = min(STRIP, n - lo)
+        for a in range(n_rows):
+            ra = rows[a, lo : lo + width]
+            b = 0
+            while b + 4 <= a + 1:
+                r0 = rows[b, lo : lo + width]
+                r1 = rows[b + 1, lo : lo + width]
+                r2 = rows[b + 2, lo : lo + width]
+                r3 = rows[b + 3, lo : lo + width]
+                s0 = 0.0
+                s1 = 0.0
+                s2 = 0.0
+                s3 = 0.0
+                for i in range(width):
+                    s0 += ra[i] * r0[i]
+                    s1 += ra[i] * r1[i]
+                    s2 += ra[i] * r2[i]
+                    s3 += ra[i] * r3[i]
+                out[a, b] += s0
+                out[a, b + 1] += s1
+                out[a, b + 2] += s2
+                out[a, b + 3] += s3
+                b += 4
+            while b <= a:
+                r0 = rows[b, lo : lo + width]
+                s0 = 0.0
+                for i in range(width):
+                    s0 += ra[i] * r0[i]
+                out[a, b] += s0
+                b += 1
+
+
+@njit(cache=True, nogil=True, fastmath=SUMS, error_model="numpy")
+def gaussian_moments(resp, residual, weighted_residual, out):
+    """weighted_residual = resp * residual; out[k] += (Σ resp_k, Σ resp_k residual_k²)."""
+    for k in range(resp.shape[0]):
+        r = resp[k]
+        e = residual[k]
+        t = weighted_residual[k]
+        mass = 0.0
+        square = 0.0
+        for i in range(r.size):
+            t[i] = r[i] * e[i]
+            mass += r[i]
+            square += t[i] * e[i]
+        out[k, 0] += mass
+        out[k, 1] += square
+
+
+@njit(cache=True, nogil=True, fastmath=SUMS, error_model="numpy")
+def gaussian_derivatives(residual, log_scale, resp, first, second):
+    """Normal expert in predictor space (mean, log scale), already multiplied by resp.
+
+    first[s, k] = resp_k g_s; second[., k] = resp_k (h + g gᵀ) for the pairs (mean, mean), (scale, mean), (scale, scale), with
+    g = (e/σ², e²/σ² - 1) and h = (-1/σ², -2e/σ², -2e²/σ²).
+    """
+    for k in range(residual.shape[0]):
+        inverse = math.exp(-log_scale[k])
+        precision = inverse * inverse
+        e = residual[k]
+        r = resp[k]
+        f0 = first[0, k]
+        f1 = first[1, k]
+        s0 = second[0, k]
+        s1 = second[1, k]
+        s2 = second[2, k]
+        for i in range(e.size):
+            z = e[i] * inverse
+            zz = z * z
+            g0 = z * inverse
+            g1 = zz - 1.0
+            f0[i] = r[i] * g0
+            f1[i] = r[i] * g1
+            s0[i] = r[i] * precision * (zz - 1.0)
+            s1[i] = r[i] * g0 * (zz - 3.0)
+            s2[i] = r[i] * (g1 * g1 - 2.0 * zz)
+
+
+@njit(cache=True, nogil=True, fastmath=SUMS, error_model="numpy")
+def cross_grams(left, right, weights, start, stop, out):
+    """out[k] += left diag(weights[k]) rightᵀ for two feature sets."""
+    scaled = np.empty(STRIP)
+    for lo in range(0, stop - start, STRIP):
+        width = min(STRIP, stop - start - lo)
+        for k in range(weights.shape[0]):
+            w = weights[k, lo : lo + width]
+            for j in range(left.shape[0]):
+                f = left[j, start + lo : start + lo + width]
+                for i in range(width):
+                    scaled[i] = w[i] * f[i]
+                for l in range(right.shape[0]):
+                    g = right[l, start + lo : start + lo + width]
+                    a = 0.0
+                    for i in range(width):
+                        a += scaled[i] * g[i]
+                    out[k, j, l] += a

@@ -1,0 +1,98 @@
+"""NumPy twins of the compiled row kernels: the readable definitions, the oracle of the tests, and the fallback without numba.
+
+Same names, same arguments and same in-place outputs as `fast.py`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+LOG_ROOT_2PI = 0.9189385332046727418
+
+
+def softmax_forward(coef, features, start, stop, log_prob, prob):
+    """Softmax gate: log_prob, prob (K, B) of the scores `coef (K, q) @ features`."""
+    scores = coef @ features[:, start:stop]
+    scores -= scores.max(axis=0)
+    weight = np.exp(scores)
+    total = weight.sum(axis=0)
+    log_prob[...] = scores - np.log(total)
+    prob[...] = weight / total
+
+
+def gaussian_forward(coef, log_scale, features, y, start, stop, log_density, residual):
+    """Normal experts: log N(y; coef_k · features, exp(2 log_scale_k)) and residuals y - mean, both (K, B)."""
+    residual[...] = y[start:stop] - coef @ features[:, start:stop]
+    z = residual * np.exp(-log_scale)[:, None]
+    log_density[...] = (-LOG_ROOT_2PI - log_scale)[:, None] - 0.5 * z * z
+
+
+def e_step(log_prob, log_density, resp, loglik):
+    """Posterior of the expert: resp (K, B) and loglik (B,) of log_prob + log_density; a row of -inf gives loglik -inf and resp 0."""
+    joint = log_prob + log_density
+    top = joint.max(axis=0)
+    finite = np.where(np.isneginf(top), 0.0, top)
+    weight = np.exp(joint - finite)
+    total = weight.sum(axis=0)
+    with np.errstate(divide="ignore"):
+        loglik[...] = finite + np.log(total)
+    resp[...] = weight / np.where(total > 0.0, total, 1.0)
+
+
+def weighted_sum(values, weight, start, stop):
+    """Σ weight_i values_i over the block; an empty weight means one."""
+    return float(values.sum() if weight.size == 0 else weight[start:stop] @ values)
+
+
+def scale_rows(weight, start, stop, rows):
+    """rows (K, B) *= weight[start:stop] in place; an empty weight means one."""
+    if weight.size:
+        rows *= weight[start:stop]
+
+
+def weighted_grams(features, weights, start, stop, out):
+    """out[k] += features diag(weights[k]) featuresᵀ for each row k of weights (K, B)."""
+    block = features[:, start:stop]
+    for k, w in enumerate(weights):
+        out[k] += np.tril((block * w) @ block.T)
+
+
+def weighted_moments(features, weights, start, stop, out):
+    """out[k] += features @ weights[k] for each row k of weights (K, B)."""
+    out += weights @ features[:, start:stop].T
+
+
+def scaled_features(features, weights, start, stop, out):
+    """out[k q + j] = weights[k] * features[j]: the rows of a per-row score matrix (K q, B)."""
+    out[...] = (weights[:, None, :] * features[None, :, start:stop]).reshape(out.shape)
+
+
+def outer_sum(rows, out):
+    """out += rows rowsᵀ for rows (P, B); only the lower triangle is filled."""
+    out += np.tril(rows @ rows.T)
+
+
+def gaussian_moments(resp, residual, weighted_residual, out):
+    """weighted_residual = resp * residual; out[k] += (Σ resp_k, Σ resp_k residual_k²)."""
+    np.multiply(resp, residual, out=weighted_residual)
+    out[:, 0] += resp.sum(axis=1)
+    out[:, 1] += (weighted_residual * residual).sum(axis=1)
+
+
+def gaussian_derivatives(residual, log_scale, resp, first, second):
+    """Normal expert in predictor space (mean, log scale), already multiplied by resp; see `fast.gaussian_derivatives`."""
+    inverse = np.exp(-log_scale)[:, None]
+    z = residual * inverse
+    g = np.stack([z * inverse, z * z - 1.0])
+    first[...] = resp * g
+    second[0] = resp * (g[0] ** 2 - inverse**2)
+    second[1] = resp * (g[0] * g[1] - 2.0 * z * inverse)
+    second[2] = resp * (g[1] ** 2 - 2.0 * z * z)
+
+
+def cross_grams(left, right, weights, start, stop, out):
+    """out[k] += left diag(weights[k]) rightᵀ for two feature sets."""
+    a = left[:, start:stop]
+    b = right[:, start:stop]
+    for k, w in enumerate(weights):
+        out[k] += (a * w) @ b.T

@@ -1,0 +1,153 @@
+"""Gradient and Hessian sums in predictor space (Louis' identity), and their assembly into parameter space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moestat.blocks import Block
+from moestat.linalg import mirror
+
+if TYPE_CHECKING:
+    from moestat.objective import Layout, Parameters
+
+Array = NDArray[np.float64]
+Statistics = dict[str, Array]
+
+
+def accumulators(layout: Layout) -> Statistics:
+    """Zero sums; `m` predictors an expert: D means, then the scale parameters."""
+    k, s, q, p = layout.n_experts, layout.n_scored, layout.q_gate, layout.q_expert
+    d = layout.n_responses
+    m = d + layout.expert.n_scale(d)
+    c = m - d
+    total = sum(layout.sizes)
+    return {
+        "value": np.zeros(()),
+        "score": np.zeros(total),
+        "outer": np.zeros((total, total)),  # Σ w s sᵀ of the per-row scores
+        "gate_prob": np.zeros((s, q)),  # Σ w π z
+        "gate_outer": np.zeros((s * q, s * q)),  # Σ w (π z)(π z)ᵀ
+        "gate_gram": np.zeros((s, q, q)),  # Σ w (r - π) zzᵀ
+        "gate_mean": np.zeros((d, s, q, p)),  # Σ w r g z φᵀ
+        "gate_scale": np.zeros((c, s, q)),  # Σ w r g z
+        "mean_mean": np.zeros((d * (d + 1) // 2, k, p, p)),
+        "scale_mean": np.zeros((c, d, k, p)),
+        "scale_scale": np.zeros((c * (c + 1) // 2, k)),
+    }
+
+
+def score_rows(layout: Layout, block: Block, gate_weight: Array, first: Array, kernels: ModuleType) -> Array:
+    """Per-row scores `(P, B)` in the untied vector: gate part `gate_weight_k z`, then the experts' `first`."""
+    k, s, q = layout.n_experts, layout.n_scored, layout.q_gate
+    d, p = layout.n_responses, layout.q_expert
+    a, b = block.start, block.stop
+    scores = np.empty((sum(layout.sizes), b - a))
+    if s:
+        kernels.scaled_features(block.gate_features, gate_weight, a, b, scores[: s * q])
+    means = first[0] if d == 1 else np.ascontiguousarray(first[:d].swapaxes(0, 1)).reshape(k * d, b - a)
+    kernels.scaled_features(block.expert_features, means, a, b, scores[s * q : s * q + k * d * p])
+    scores[s * q + k * d * p :] = first[d:].swapaxes(0, 1).reshape(-1, b - a)
+    return scores
+
+
+def row_scores(layout: Layout, params: Parameters, block: Block, ws: dict[str, Array], kernels: ModuleType) -> Array:
+    """Scores `(P, B)` of the block's rows in the untied vector."""
+    first, _ = layout.expert.derivatives(params.scale, ws["residual"], ws["resp"], kernels)
+    s = layout.n_scored
+    return score_rows(layout, block, ws["resp"][:s] - ws["prob"][:s], first, kernels)
+
+
+def add(
+    layout: Layout,
+    params: Parameters,
+    block: Block,
+    ws: dict[str, Array],
+    acc: Statistics,
+    kernels: ModuleType,
+    outer: Callable[[Array, Array], None],
+) -> None:
+    """Add one block; `ws` holds its E-step."""
+    s, q, d = layout.n_scored, layout.q_gate, layout.n_responses
+    a, b = block.start, block.stop
+    width = b - a
+    resp, prob = ws["resp"], ws["prob"][:s]
+    first, second = layout.expert.derivatives(params.scale, ws["residual"], resp, kernels)
+    m = len(first)
+    c = m - d
+
+    # gate part r_a z: the shift by π drops out of the covariance and is put back into the gradient
+    scores = score_rows(layout, block, resp[:s], first, kernels)
+    gate_scores = np.empty((s * q, width))
+    if s:
+        kernels.scaled_features(block.gate_features, prob, a, b, gate_scores)
+    if block.weight.size:
+        weight = block.weight[a:b]
+        root = np.sqrt(weight)
+        acc["score"] += scores @ weight
+        scores *= root
+        gate_scores *= root
+        first, second = first * weight, second * weight
+        resp, prob = resp * weight, prob * weight
+    else:
+        acc["score"] += scores.sum(axis=1)
+    outer(scores, acc["outer"])
+
+    if s:
+        outer(gate_scores, acc["gate_outer"])
+        kernels.weighted_moments(block.gate_features, prob, a, b, acc["gate_prob"])
+        kernels.weighted_grams(block.gate_features, resp[:s] - prob, a, b, acc["gate_gram"])
+        for i in range(d):
+            kernels.cross_grams(block.gate_features, block.expert_features, first[i, :s], a, b, acc["gate_mean"][i])
+        for i in range(c):
+            kernels.weighted_moments(block.gate_features, first[d + i, :s], a, b, acc["gate_scale"][i])
+    position = 0
+    for i in range(m):
+        for j in range(i + 1):
+            if i < d:
+                kernels.weighted_grams(block.expert_features, second[position], a, b, acc["mean_mean"][i * (i + 1) // 2 + j])
+            elif j < d:
+                kernels.weighted_moments(block.expert_features, second[position], a, b, acc["scale_mean"][i - d, j])
+            else:
+                acc["scale_scale"][(i - d) * (i - d + 1) // 2 + j - d] += second[position].sum(axis=1)
+            position += 1
+
+
+def assemble(layout: Layout, acc: Statistics) -> tuple[Array, Array]:
+    """Gradient and Hessian in the untied vector (gate, coefficients, scale parameters)."""
+    k, s, q = layout.n_experts, layout.n_scored, layout.q_gate
+    d, p = layout.n_responses, layout.q_expert
+    c = layout.expert.n_scale(d)
+    n_gate, n_coef, _ = layout.sizes
+    gradient = acc["score"].copy()
+    gradient[:n_gate] -= acc["gate_prob"].ravel()
+    hessian = -mirror(acc["outer"])
+    hessian[:n_gate, :n_gate] += mirror(acc["gate_outer"])
+    gate_gram, mean_mean = mirror(acc["gate_gram"]), mirror(acc["mean_mean"])
+    for e in range(k):
+        g = slice(e * q, (e + 1) * q)
+        means = [slice(n_gate + (e * d + i) * p, n_gate + (e * d + i + 1) * p) for i in range(d)]
+        scales = slice(n_gate + n_coef + e * c, n_gate + n_coef + (e + 1) * c)
+        if e < s:
+            hessian[g, g] += gate_gram[e]
+            for i in range(d):
+                hessian[g, means[i]] += acc["gate_mean"][i, e]
+                hessian[means[i], g] += acc["gate_mean"][i, e].T
+            hessian[g, scales] += acc["gate_scale"][:, e].T
+            hessian[scales, g] += acc["gate_scale"][:, e]
+        for i in range(d):
+            for j in range(i + 1):
+                block = mean_mean[i * (i + 1) // 2 + j, e]
+                hessian[means[i], means[j]] += block
+                if i != j:
+                    hessian[means[j], means[i]] += block.T
+            hessian[scales, means[i]] += acc["scale_mean"][:, i, e]
+            hessian[means[i], scales] += acc["scale_mean"][:, i, e].T
+        lower = np.zeros((c, c))
+        lower[np.tril_indices(c)] = acc["scale_scale"][:, e]
+        hessian[scales, scales] += mirror(lower)
+    return gradient, hessian

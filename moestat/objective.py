@@ -1,0 +1,436 @@
+"""The log-likelihood of data in internal coordinates: value, EM pass, gradient and exact Hessian, by blocks of rows.
+
+The derivatives are taken in predictor space. With `ℓ = log Σ_k exp(log π_k + log f_k)` and `r` the responsibilities,
+
+- gradient (Fisher's identity): `Σ_k r_k ∇(log π_k + log f_k)`;
+- Hessian (Louis 1982): `Σ_k r_k (∇² + ∇∇ᵀ)(log π_k + log f_k) - (∇ℓ)(∇ℓ)ᵀ`.
+
+A shift common to all experts leaves Louis' covariance unchanged, so the softmax gate's `∇ log π_k = e_k - π` may be replaced by
+`e_k`: what is left is one weighted Gram matrix an expert and an outer product of per-row scores.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moestat import kernels
+from moestat.blocks import Block, Rows, accumulate, block_size
+from moestat.experts.gaussian import GaussianExpert
+from moestat.gates.base import Gate
+from moestat.linalg import mirror
+
+Array = NDArray[np.float64]
+Statistics = dict[str, Array]
+
+BLAS_ROWS = 32  # from this many score rows on, BLAS forms their outer product faster than the compiled loop
+
+
+class Parameters(NamedTuple):
+    """Unpacked internal parameters: `gate (K, q_g)`, `coef (K, D, q_e)`, `scale (K, m)`."""
+
+    gate: Array
+    coef: Array
+    scale: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Where the parameters are in the free vector: gate, expert coefficients, scale parameters (tied or known ones once or never)."""
+
+    gate: Gate
+    expert: GaussianExpert
+    n_experts: int
+    n_responses: int
+    q_gate: int
+    q_expert: int
+    known_scale: Array  # (K, m) internal values where the scale is known
+
+    def with_features(self, q_gate: int, q_expert: int) -> Layout:
+        """The same model on maps with other numbers of features."""
+        return replace(self, q_gate=q_gate, q_expert=q_expert)
+
+    def replace_known(self, known_scale: Array) -> Layout:
+        """The same model with other known scale parameters."""
+        return replace(self, known_scale=known_scale)
+
+    @cached_property
+    def n_scored(self) -> int:
+        """Experts whose gate is free."""
+        return self.gate.n_free(self.n_experts)
+
+    @cached_property
+    def sizes(self) -> tuple[int, int, int]:
+        """Number of gate, coefficient and untied scale parameters."""
+        k, d = self.n_experts, self.n_responses
+        return self.n_scored * self.q_gate, k * d * self.q_expert, k * self.expert.n_scale(d)
+
+    @cached_property
+    def scale_index(self) -> NDArray[np.int64]:
+        """See `GaussianExpert.scale_index`."""
+        return self.expert.scale_index(self.n_experts, self.n_responses)
+
+    @cached_property
+    def n_params(self) -> int:
+        """Length of the free vector."""
+        return self.sizes[0] + self.sizes[1] + self._n_free_scale
+
+    @cached_property
+    def _compact(self) -> NDArray[np.int64]:
+        """`scale_index` renumbered 0, 1, … without gaps; -1 where known."""
+        index = self.scale_index
+        return np.where(index >= 0, np.searchsorted(np.unique(index[index >= 0]), index), -1)
+
+    @cached_property
+    def _n_free_scale(self) -> int:
+        return int(self._compact.max(initial=-1)) + 1
+
+    def tie(self) -> Array | None:
+        """Matrix from the free vector to the untied one, or None when they are equal."""
+        index = self._compact.ravel()
+        if np.array_equal(index, np.arange(len(index))):
+            return None
+        linear = self.sizes[0] + self.sizes[1]
+        out = np.zeros((linear + len(index), self.n_params))
+        out[:linear, :linear] = np.eye(linear)
+        for row in np.flatnonzero(index >= 0):
+            out[linear + row, linear + index[row]] = 1.0
+        return out
+
+    def unpack(self, theta: Array) -> Parameters:
+        """Parameters of a free vector."""
+        a, b, c = self.sizes
+        gate = np.zeros((self.n_experts, self.q_gate))
+        gate[: self.n_scored] = theta[:a].reshape(self.n_scored, self.q_gate)
+        coef = theta[a : a + b].reshape(self.n_experts, self.n_responses, self.q_expert)
+        index = self._compact
+        scale = self.known_scale if self._n_free_scale == 0 else theta[a + b :][index]
+        return Parameters(gate, coef, scale)
+
+    def pack(self, params: Parameters) -> Array:
+        """Free vector of parameters; the gate is shifted so that the last expert's scores are zero."""
+        gate = (params.gate - params.gate[-1])[: self.n_scored]
+        index = self._compact.ravel()
+        free = index >= 0
+        count = np.bincount(index[free], minlength=self._n_free_scale)
+        scale = np.bincount(index[free], params.scale.ravel()[free], minlength=self._n_free_scale) / np.maximum(count, 1)
+        return np.concatenate([gate.ravel(), params.coef.ravel(), scale])
+
+
+class Pass(NamedTuple):
+    """Result of an EM pass: the penalised log-likelihood and the additive statistics of the M-step."""
+
+    value: float
+    statistics: Statistics
+
+
+class Objective:
+    """Weighted log-likelihood of `rows`, minus the gate penalty, as a function of the free vector.
+
+    Parameters
+    ----------
+    rows : Rows
+        The data (responses already standardised).
+    layout : Layout
+        Shape of the model.
+    gate_l2 : float
+        Penalty `gate_l2/2 Σ_k |γ_k - γ̄|²` on the gate's slopes in internal (whitened) units.
+    floor : (D,) array
+        Smallest standard deviation of an expert, internal units.
+    bounds : (2, P) array or None
+        Box on the free vector in addition to the floor.
+    n_jobs : int
+        Threads over blocks.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        layout: Layout,
+        *,
+        gate_l2: float = 0.0,
+        floor: Array,
+        bounds: Array | None = None,
+        n_jobs: int = 1,
+    ) -> None:
+        self.rows, self.layout, self.gate_l2, self.floor = rows, layout, gate_l2, floor
+        self.kernels = kernels.get()
+        self.n_params = layout.n_params
+        self.total_weight = rows.total_weight
+        self.bounds = self._bounds(bounds)
+        self.tie = layout.tie()
+        self.size = block_size(layout.n_experts)
+        self.n_jobs = n_jobs
+        self.pool = ThreadPoolExecutor(n_jobs) if n_jobs > 1 and rows.n > self.size else None
+        self.n_passes = 0
+        self._local = threading.local()
+        self._gram: Array | None = None
+
+    def _bounds(self, bounds: Array | None) -> Array:
+        """The box with the variance floor in it."""
+        out = np.tile(np.array([[-np.inf], [np.inf]]), self.n_params) if bounds is None else bounds.copy()
+        layout = self.layout
+        if layout.expert.known_scale is not None:
+            return out
+        low = Parameters(
+            np.zeros((layout.n_experts, layout.q_gate)),
+            np.full((layout.n_experts, layout.n_responses, layout.q_expert), -np.inf),
+            np.full(layout.known_scale.shape, -np.inf),
+        )
+        low.scale[...] = self._scale_floor()
+        packed = layout.pack(low)
+        packed[: layout.sizes[0]] = -np.inf
+        out[0] = np.maximum(out[0], packed)
+        return out
+
+    def _scale_floor(self) -> Array:
+        """Lower bounds of the scale parameters of one expert, `(m,)`."""
+        d = self.layout.n_responses
+        if not self.layout.expert.full(d):
+            return np.log(self.floor)
+        rows, cols = np.tril_indices(d)
+        return np.where(rows == cols, np.log(self.floor)[rows], -np.inf)
+
+    @property
+    def gram(self) -> Array:
+        """`Σ w zzᵀ` of the gate's features."""
+        if self._gram is None:
+            ones = np.ones((1, self.size))
+
+            def add(blocks: list[tuple[int, int]]) -> Array:
+                out = np.zeros((1, self.layout.q_gate, self.layout.q_gate))
+                for start, stop in blocks:
+                    b = self.rows.block(start, stop)
+                    w = b.weight[None, b.start : b.stop] if b.weight.size else ones[:, : stop - start]
+                    self.kernels.weighted_grams(b.gate_features, np.ascontiguousarray(w), b.start, b.stop, out)
+                return out
+
+            self._gram = mirror(accumulate(add, self.rows.n, self.size, np.add, self.pool))[0]
+        return self._gram
+
+    # -- passes over the data ---------------------------------------------------------------------------------------
+
+    def _workspace(self) -> dict[str, Array]:
+        """Arrays of one thread, `(…, K, block)`."""
+        ws: dict[str, Array] | None = getattr(self._local, "workspace", None)
+        if ws is None:
+            k, d = self.layout.n_experts, self.layout.n_responses
+            width = min(self.size, self.rows.n)
+            names = ("log_prob", "prob", "log_density", "resp", "scratch")
+            ws = {name: np.empty((k, width)) for name in names}
+            ws["residual"] = np.empty((d, k, width))
+            ws["loglik"] = np.empty(width)
+            self._local.workspace = ws
+        return ws
+
+    def _forward(self, params: Parameters, start: int, stop: int) -> tuple[Block, dict[str, Array]]:
+        """E-step of one block: the workspace cut to its width holds gate, densities, residuals, resp and loglik."""
+        full = self._workspace()
+        width = stop - start
+        ws = full if width == full["loglik"].size else {name: a[..., :width] for name, a in full.items()}
+        if width != full["loglik"].size:
+            ws = {name: np.ascontiguousarray(a) for name, a in ws.items()}
+        block = self.rows.block(start, stop)
+        self.kernels.softmax_forward(params.gate, block.gate_features, block.start, block.stop, ws["log_prob"], ws["prob"])
+        self.layout.expert.forward(
+            params.coef, params.scale, block.expert_features, block.y, block.start, block.stop, ws["log_density"], ws["residual"],
+            self.kernels,
+        )  # fmt: skip
+        self.kernels.e_step(ws["log_prob"], ws["log_density"], ws["resp"], ws["loglik"])
+        return block, ws
+
+    def _sum(self, work: Callable[[Block, dict[str, Array], Statistics], None], zero: Callable[[], Statistics], params: Parameters) -> Statistics:
+        """Accumulate `work` over all blocks."""
+        self.n_passes += 1
+
+        def over(blocks: list[tuple[int, int]]) -> Statistics:
+            acc = zero()
+            for start, stop in blocks:
+                block, ws = self._forward(params, start, stop)
+                acc["value"] += self.kernels.weighted_sum(ws["loglik"], block.weight, block.start, block.stop)
+                work(block, ws, acc)
+            return acc
+
+        return accumulate(over, self.rows.n, self.size, _add, self.pool)
+
+    def value(self, theta: Array) -> float:
+        """Penalised log-likelihood."""
+        params = self.layout.unpack(theta)
+        total = self._sum(lambda block, ws, acc: None, lambda: {"value": np.zeros(())}, params)
+        return float(total["value"]) - self._penalty(theta)[0]
+
+    def em_pass(self, theta: Array, resp: Array | None = None) -> Pass:
+        """Penalised log-likelihood and the statistics of the M-step at `theta`, in one pass.
+
+        Responsibilities `resp (K, n)` replace the E-step's if they are given.
+        """
+        layout, kn = self.layout, self.kernels
+        params = layout.unpack(theta)
+        k, s, q = layout.n_experts, layout.n_scored, layout.q_gate
+        newton = s > 0 and layout.gate.degree > 0
+
+        def zero() -> Statistics:
+            acc = layout.expert.accumulators(k, layout.n_responses, layout.q_expert)
+            acc["value"] = np.zeros(())
+            if newton:
+                acc["gate_moments"] = np.zeros((s, q))
+                acc["gate_gram"] = np.zeros((s, q, q))
+                acc["gate_outer"] = np.zeros((s * q, s * q))
+            return acc
+
+        def work(block: Block, ws: dict[str, Array], acc: Statistics) -> None:
+            a, b = block.start, block.stop
+            prob = ws["prob"][:s]
+            if resp is not None:
+                ws["resp"][...] = resp[:, block.row : block.row + b - a]
+            if newton:
+                scores = np.empty((s * q, b - a))
+                kn.scaled_features(block.gate_features, prob, a, b, scores)
+                if block.weight.size:
+                    scores *= np.sqrt(block.weight[a:b])
+                self._outer(scores, acc["gate_outer"])
+                kn.scale_rows(block.weight, a, b, prob)
+                kn.weighted_grams(block.gate_features, prob, a, b, acc["gate_gram"])
+            kn.scale_rows(block.weight, a, b, ws["resp"])
+            if newton:
+                np.subtract(ws["resp"][:s], prob, out=prob)
+                kn.weighted_moments(block.gate_features, prob, a, b, acc["gate_moments"])
+            layout.expert.add_statistics(
+                acc, block.expert_features, a, b, ws["resp"], ws["residual"], ws["scratch"], kn
+            )  # fmt: skip
+
+        acc = self._sum(work, zero, params)
+        return Pass(float(acc["value"]) - self._penalty(theta)[0], acc)
+
+    def maximise(self, theta: Array, statistics: Statistics, gate_step: float = 1.0) -> Array:
+        """M-step: closed form for the experts, a (damped) Newton step for the gate; clipped to the box."""
+        layout = self.layout
+        params = layout.unpack(theta)
+        s, q = layout.n_scored, layout.q_gate
+        gate = params.gate
+        if s > 0:
+            mass = statistics["moments"][:, 0]
+            if "gate_gram" in statistics:
+                _, gradient, curvature = self._penalty(theta)
+                information = curvature[: s * q, : s * q] - mirror(statistics["gate_outer"])
+                for k, gram in enumerate(mirror(statistics["gate_gram"])):
+                    information[k * q : (k + 1) * q, k * q : (k + 1) * q] += gram
+                slope = statistics["gate_moments"] - gradient[: s * q].reshape(s, q)
+            else:
+                information, slope = np.zeros((0, 0)), np.zeros((s, q))
+            gram_all = self.gram if gate_step == 0.0 and layout.gate.degree > 0 else np.zeros((0, 0))
+            gate = gate.copy()
+            gate[:s] = layout.gate.maximise(gate[:s], slope, information, gram_all, mass, gate_step)
+        coef, scale = layout.expert.maximise(params.coef, params.scale, statistics, self.floor)
+        return self.clip(layout.pack(Parameters(gate, coef, scale)))
+
+    def clip(self, theta: Array) -> Array:
+        """Nearest point of the box."""
+        return np.clip(theta, self.bounds[0], self.bounds[1])
+
+    def gradient(self, theta: Array) -> tuple[float, Array]:
+        """Penalised log-likelihood and its gradient."""
+        layout, kn = self.layout, self.kernels
+        params = layout.unpack(theta)
+        k, s, q, d = layout.n_experts, layout.n_scored, layout.q_gate, layout.n_responses
+
+        def zero() -> Statistics:
+            return {
+                "value": np.zeros(()),
+                "gate": np.zeros((s, q)),
+                "cross": np.zeros((d, k, layout.q_expert)),
+                "scale": np.zeros((layout.expert.n_scale(d), k)),
+            }
+
+        def work(block: Block, ws: dict[str, Array], acc: Statistics) -> None:
+            a, b = block.start, block.stop
+            kn.scale_rows(block.weight, a, b, ws["resp"])
+            kn.scale_rows(block.weight, a, b, ws["prob"])
+            if s:
+                np.subtract(ws["resp"][:s], ws["prob"][:s], out=ws["scratch"][:s])
+                kn.weighted_moments(block.gate_features, ws["scratch"][:s], a, b, acc["gate"])
+            first, _ = layout.expert.derivatives(params.scale, ws["residual"], ws["resp"], kn)
+            for slot in range(d):
+                kn.weighted_moments(block.expert_features, first[slot], a, b, acc["cross"][slot])
+            acc["scale"] += first[d:].sum(axis=2)
+
+        acc = self._sum(work, zero, params)
+        full = np.concatenate([acc["gate"].ravel(), acc["cross"].transpose(1, 0, 2).ravel(), acc["scale"].T.ravel()])
+        penalty, slope, _ = self._penalty(theta)
+        return float(acc["value"]) - penalty, self._reduce(full) - slope
+
+    def derivatives(self, theta: Array) -> tuple[float, Array, Array]:
+        """Penalised log-likelihood, gradient and exact Hessian (Louis' identity)."""
+        from moestat import louis
+
+        params = self.layout.unpack(theta)
+        acc = self._sum(
+            lambda block, ws, acc: louis.add(self.layout, params, block, ws, acc, self.kernels, self._outer),
+            lambda: louis.accumulators(self.layout),
+            params,
+        )
+        gradient, hessian = louis.assemble(self.layout, acc)
+        if self.tie is not None:
+            gradient, hessian = gradient @ self.tie, self.tie.T @ hessian @ self.tie
+        penalty, slope, curvature = self._penalty(theta)
+        return float(acc["value"]) - penalty, gradient - slope, hessian - curvature
+
+    def responsibilities(self, theta: Array) -> Array:
+        """`(K, n)`."""
+        params = self.layout.unpack(theta)
+        out = np.empty((self.layout.n_experts, self.rows.n))
+        for start in range(0, self.rows.n, self.size):
+            stop = min(start + self.size, self.rows.n)
+            out[:, start:stop] = self._forward(params, start, stop)[1]["resp"]
+        return out
+
+    def row_scores(self, theta: Array) -> Array:
+        """Unweighted score of each row in the free vector, `(n, P)`."""
+        from moestat import louis
+
+        params = self.layout.unpack(theta)
+        out = np.empty((self.rows.n, self.n_params))
+        for start in range(0, self.rows.n, self.size):
+            stop = min(start + self.size, self.rows.n)
+            block, ws = self._forward(params, start, stop)
+            out[start:stop] = self._reduce(louis.row_scores(self.layout, params, block, ws, self.kernels).T)
+        return out
+
+    # -- helpers ----------------------------------------------------------------------------------------------------
+
+    def _outer(self, scores: Array, out: Array) -> None:
+        """out += scores scoresᵀ (lower triangle)."""
+        if len(scores) >= BLAS_ROWS:
+            out += scores @ scores.T
+        elif len(scores):
+            self.kernels.outer_sum(scores, out)
+
+    def _reduce(self, full: Array) -> Array:
+        """Gradient in the free vector from the one in the untied vector."""
+        return full if self.tie is None else full @ self.tie
+
+    def _penalty(self, theta: Array) -> tuple[float, Array, Array]:
+        """Value, gradient and curvature of the gate penalty (a sum over all K gates, the pinned one included)."""
+        p, s, q, k = self.n_params, self.layout.n_scored, self.layout.q_gate, self.layout.n_experts
+        gradient, curvature = np.zeros(p), np.zeros((p, p))
+        if self.gate_l2 == 0.0 or s == 0 or q < 2:
+            return 0.0, gradient, curvature
+        centring = np.eye(s) - 1.0 / k
+        slopes = np.diag(np.r_[0.0, np.ones(q - 1)])
+        block = self.gate_l2 * np.kron(centring, slopes)
+        gradient[: s * q] = block @ theta[: s * q]
+        curvature[: s * q, : s * q] = block
+        return 0.5 * float(theta[: s * q] @ gradient[: s * q]), gradient, curvature
+
+
+def _add(left: Statistics, right: Statistics) -> Statistics:
+    for name, value in right.items():
+        left[name] += value
+    return left
