@@ -37,6 +37,6 @@ def test_doctest_blocks_end_with_an_empty_line(page):
 
 def test_every_page_is_in_the_index():
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    pages = {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"}
+    pages = {page.stem for page in (ROOT / "docs").iterdir() if page.suffix in {".md", ".rst"}} - {"index"}
     toctree = set(index.split("```{toctree}")[1].split("```")[0].split()) - {":hidden:"}
     assert toctree == pages
