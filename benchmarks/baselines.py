@@ -68,20 +68,25 @@ class Mixture:
         joint /= total
         return float(np.sum(top) + np.sum(np.log(total))), joint, z
 
-    def experts(self, resp: Array) -> tuple[Array, Array]:
-        """Weighted least squares of every expert: coefficients (K, q) and scales (K,)."""
-        coef, scale = np.empty((self.k, self.q)), np.empty(self.k)
+    def normal_equations(self, resp: Array) -> tuple[Array, Array]:
+        """Weighted Gram matrices (K, q, q) and moments (K, q) of every expert."""
+        gram, moment = np.empty((self.k, self.q, self.q)), np.empty((self.k, self.q))
         for j, r in enumerate(resp):
             weighted = self.features * r
-            coef[j] = solve(weighted @ self.features.T, weighted @ self.y, assume_a="pos")
-            residual = self.y - coef[j] @ self.features
-            scale[j] = np.sqrt((r * residual) @ residual / r.sum())
+            gram[j], moment[j] = weighted @ self.features.T, weighted @ self.y
+        return gram, moment
+
+    def experts(self, resp: Array) -> tuple[Array, Array]:
+        """Weighted least squares of every expert: coefficients (K, q) and scales (K,)."""
+        gram, moment = self.normal_equations(resp)
+        coef = np.array([solve(g, m, assume_a="pos") for g, m in zip(gram, moment, strict=True)])
+        residual = self.y - coef @ self.features
+        scale = np.sqrt(np.einsum("kn,kn,kn->k", resp, residual, residual) / resp.sum(axis=1))
         return coef, scale
 
-    def gate_newton(self, gate: Array, log_gate: Array, resp: Array) -> tuple[Array, Array]:
-        """One Newton step with halving on the expected gate log-likelihood; the new gate and its log-probabilities."""
+    def gate_score(self, proba: Array, resp: Array) -> tuple[Array, Array]:
+        """Score and information of the expected gate log-likelihood in the K-1 free gates."""
         k, q = self.k - 1, self.q
-        proba = np.exp(log_gate)
         score = ((resp - proba)[:k] @ self.features.T).ravel()
         information = np.empty((k * q, k * q))
         for a in range(k):
@@ -90,6 +95,12 @@ class Mixture:
                 block = (self.features * weight) @ self.features.T
                 information[a * q : (a + 1) * q, b * q : (b + 1) * q] = block
                 information[b * q : (b + 1) * q, a * q : (a + 1) * q] = block.T
+        return score, information
+
+    def gate_newton(self, gate: Array, log_gate: Array, resp: Array) -> tuple[Array, Array]:
+        """One Newton step with halving on the expected gate log-likelihood; the new gate and its log-probabilities."""
+        k, q = self.k - 1, self.q
+        score, information = self.gate_score(np.exp(log_gate), resp)
         information[np.diag_indices(k * q)] += 1e-10 * np.trace(information) / (k * q)
         step = np.vstack([solve(information, score, assume_a="pos").reshape(k, q), np.zeros(q)])
         before, length = float(np.vdot(resp, log_gate)), 1.0
@@ -99,6 +110,13 @@ class Mixture:
                 return gate + length * step, candidate
             length *= 0.5
         return gate, log_gate
+
+    def em_pass(self, params: Params) -> tuple[float, tuple[Array, ...]]:
+        """E-step and every statistic of the M-step: what one pass of moestat's EM computes."""
+        log_gate = self.log_gate(params.gate)
+        loglik, resp, z = self.e_step(params, log_gate)
+        squares = np.einsum("kn,kn,kn->k", resp, z, z)
+        return loglik, (squares, *self.normal_equations(resp), *self.gate_score(np.exp(log_gate), resp))
 
     def em_map(self, params: Params, log_gate: Array) -> tuple[Params, Array, float]:
         """One generalised EM step; the log-likelihood returned is that of the old parameters."""

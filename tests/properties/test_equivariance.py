@@ -1,4 +1,4 @@
-"""What must not change the fit: units of x and y, repetition as weights, labels, the gate's gauge, the order of rows."""
+"""What must not change the fit: units, repetition as weights, labels, the gate's gauge, the order of rows."""
 
 from __future__ import annotations
 

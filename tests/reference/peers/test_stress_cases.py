@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from functools import cache
 from pathlib import Path
@@ -82,13 +83,13 @@ def test_fewer_rows_than_parameters_is_an_error_or_is_named() -> None:
     X, y = load("tiny_n12_K4")
     try:
         fitted, said = fit("tiny_n12_K4")
-    except ValueError as error:
-        assert "12" in str(error)
-        assert "rows" in str(error)
-        return
-    assert_finite(fitted, X, y)
-    assert not fitted.result.certificate.certified or "floor" in said
-    assert said
+    except ValueError as refusal:
+        message = str(refusal)
+    else:
+        assert_finite(fitted, X, y)
+        assert not fitted.result.certificate.certified or "floor" in said
+        message = said
+    assert re.search(r"rows|floor", message)
 
 
 def test_separated_gate_is_reported_with_its_direction() -> None:
