@@ -170,7 +170,7 @@ _PARTITIONS: dict[str, Callable[[Array, Array, Array, int, np.random.Generator],
 START_KINDS: tuple[str, ...] = tuple(_PARTITIONS)
 
 # After the first k-means on (x, y): no single kind wins on every problem, so a plan takes turns.
-_MIX = ("kmeans_x", "kmeans", "residuals", "kmeans", "lines", "kmeans_x", "kmeans", "random")
+_MIX = ("kmeans_y", "kmeans_x", "kmeans", "residuals", "kmeans", "lines", "kmeans_y", "kmeans", "random")
 
 
 def start_plan(init: str, n_init: int) -> list[str]:
@@ -194,7 +194,7 @@ def start_plan(init: str, n_init: int) -> list[str]:
     Examples
     --------
     >>> start_plan("kmeans", 3)
-    ['kmeans', 'kmeans_x', 'kmeans']
+    ['kmeans', 'kmeans_y', 'kmeans_x']
     >>> start_plan("random", 2)
     ['random', 'random']
     """
