@@ -1,0 +1,377 @@
+"""Convergence rates from records: weighted regression on the log scale, bootstrap intervals, verdicts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from scipy import stats
+
+from .scenario import Fit, Loss, Scenario
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+__all__ = ["RateEstimate", "RatePoint", "estimate_rate", "estimate_rates"]
+
+Statistic = Literal["mean", "median", "trimmed"]
+Verdict = Literal["consistent", "faster", "slower", "not asymptotic yet", "uncertified", "no theory"]
+MIN_POINTS = 3
+LACK_OF_FIT = 0.01
+
+
+@dataclass(frozen=True)
+class RatePoint:
+    """Summary of one sample size; each centre has its Monte-Carlo standard error."""
+
+    n: int
+    cells: int
+    failures: int
+    uncertified: int
+    active: float
+    mean: float
+    mean_se: float
+    median: float
+    median_se: float
+    trimmed: float
+    trimmed_se: float
+
+
+@dataclass(frozen=True)
+class RateEstimate:
+    """The slope of a loss in log n, and how it stands to the theorem.
+
+    Attributes
+    ----------
+    loss, fit : str
+    slope, intercept : float
+        Of log statistic on log n over ``n_used``; NaN if withheld.
+    ci : (float, float)
+        Bootstrap over replicates inside each n.
+    theory : float or None
+    bound : {"equal", "at-most"}
+    verdict : str
+        ``consistent``, ``faster``, ``slower``, ``not asymptotic yet``, ``uncertified`` or ``no theory``.
+    n_cells, uncertified, failures : int
+        Cells in all; those without a certificate (failures among them).
+    points : tuple of RatePoint
+    n_used, n_dropped : tuple of int
+        Sample sizes in the regression, and smallest ones dropped for lack of fit.
+    lack_of_fit : float
+        p-value of the straight line over ``n_used``; NaN with two points.
+    local_slopes : tuple of (int, int, float, float)
+        Between neighbours: n, next n, slope, standard error.
+    constant, constant_se : float
+        Weighted mean of ``n^(-theory) * mean`` over the larger half of ``n_used``, with its Monte-Carlo error.
+    predicted_constant : float or None
+    """
+
+    loss: str
+    fit: str
+    statistic: Statistic
+    slope: float
+    intercept: float
+    ci: tuple[float, float]
+    theory: float | None
+    bound: Literal["equal", "at-most"]
+    verdict: Verdict
+    n_cells: int
+    uncertified: int
+    failures: int
+    points: tuple[RatePoint, ...]
+    n_used: tuple[int, ...]
+    n_dropped: tuple[int, ...]
+    lack_of_fit: float
+    local_slopes: tuple[tuple[int, int, float, float], ...]
+    constant: float
+    constant_se: float
+    predicted_constant: float | None = None
+
+    @property
+    def constant_agrees(self) -> bool | None:
+        """Whether the constant lies within 2.58 Monte-Carlo errors of the predicted one (99 %)."""
+        if self.predicted_constant is None or not math.isfinite(self.constant):
+            return None
+        return abs(self.constant - self.predicted_constant) <= 2.58 * self.constant_se
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented, stable form; numbers that are withheld are null."""
+
+        def number(value: float | None) -> float | None:
+            return None if value is None or not math.isfinite(value) else float(value)
+
+        return {
+            "slope": number(self.slope),
+            "ci": [number(self.ci[0]), number(self.ci[1])],
+            "theory": number(self.theory),
+            "verdict": self.verdict,
+            "n_cells": self.n_cells,
+            "uncertified": self.uncertified,
+        }
+
+
+def _trimmed(values: Array, axis: int) -> Array:
+    result: Array = stats.trim_mean(values, 0.1, axis=axis)
+    return result
+
+
+_CENTRES: dict[Statistic, Callable[[Array, int], Array]] = {
+    "mean": lambda values, axis: np.mean(values, axis=axis),
+    "median": lambda values, axis: np.median(values, axis=axis),
+    "trimmed": _trimmed,
+}
+
+
+def _resampled(values: Array, centre: Callable[[Array, int], Array], n_boot: int, rng: np.random.Generator) -> Array:
+    """Bootstrap copies of a centre, (n_boot,); their spread is widened by sqrt(R / (R-1)) to be unbiased."""
+    drawn = centre(values[rng.integers(values.size, size=(n_boot, values.size))], 1)
+    here = float(centre(values, 0))
+    return here + (drawn - here) * math.sqrt(values.size / max(values.size - 1, 1))
+
+
+def _line(x: Array, y: Array, weight: Array) -> tuple[Array, Array]:
+    """Weighted least squares of the last axis of y on x: slope and intercept."""
+    total = weight.sum()
+    x0 = (weight * x).sum() / total
+    y0 = (weight * y).sum(axis=-1) / total
+    slope = (weight * (x - x0) * (y - np.expand_dims(y0, -1))).sum(axis=-1) / (weight * (x - x0) ** 2).sum()
+    return slope, y0 - slope * x0
+
+
+def _lack_of_fit(x: Array, y: Array, variance: Array, freedom: float) -> float:
+    if x.size < 3:
+        return float("nan")
+    slope, intercept = _line(x, y, 1 / variance)
+    q = float((((y - intercept - slope * x) ** 2) / variance).sum()) / (x.size - 2)
+    return float(stats.f.sf(q, x.size - 2, freedom))
+
+
+def _verdict(slope_ci: tuple[float, float], theory: float | None, bound: str, p: float, points: int) -> Verdict:
+    if theory is None:
+        return "no theory"
+    low, high = slope_ci
+    if points < MIN_POINTS or (math.isfinite(p) and p < LACK_OF_FIT):
+        return "not asymptotic yet"
+    if low > theory:
+        return "slower"
+    if high < theory and bound == "equal":
+        return "faster"
+    return "consistent"
+
+
+def estimate_rate(
+    frame: pd.DataFrame,
+    loss: str,
+    *,
+    fit: str | None = None,
+    theory: float | None = None,
+    bound: Literal["equal", "at-most"] = "equal",
+    statistic: Statistic = "mean",
+    predicted_constant: float | None = None,
+    level: float = 0.95,
+    n_boot: int = 2000,
+    min_certified: float = 0.95,
+    allow_uncertified: bool = False,
+    rng: np.random.Generator | None = None,
+) -> RateEstimate:
+    r"""Slope of a loss in log n, with an interval and a verdict.
+
+    Weighted least squares of :math:`\log \bar L_n` on :math:`\log n` with weights :math:`R_n/\mathrm{cv}^2` (the delta
+    method; each squared coefficient of variation is averaged with the mean over n, which steadies few replicates).
+    The interval resamples replicates inside each n. While a straight line does not fit (F-test, level 1 %) and more
+    than three sizes are left, the smallest n is dropped, and reported.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Records, or any frame with columns ``n`` and ``value`` (and, if present, ``loss``, ``fit``, ``certified``,
+        ``active_bounds``). Failed cells are those with NaN as value.
+    loss : str
+        Name of the loss.
+    theory : float, optional
+        The theorem's exponent of n.
+    bound : {"equal", "at-most"}
+        ``at-most``: the exponent bounds the error from above, a steeper slope agrees.
+    statistic : {"mean", "median", "trimmed"}
+        Centre over replicates; trimmed cuts 10 % on either side.
+    predicted_constant : float, optional
+        Predicted limit of ``n^(-theory) * mean``.
+    level : float
+        Coverage of the interval.
+    min_certified : float
+        Smallest share of certified cells; with fewer no slope is given unless ``allow_uncertified``.
+    rng : Generator, optional
+        For the bootstrap; default: a fixed stream, so that the same records give the same interval.
+
+    Raises
+    ------
+    ValueError
+        If the frame has no records of the loss, or fewer than two usable sample sizes.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> rng = np.random.default_rng(0)
+    >>> n = np.repeat([100, 400, 1600, 6400], 50)
+    >>> frame = pd.DataFrame({"n": n, "value": n**-0.5 * rng.lognormal(0, 0.3, n.size)})
+    >>> rate = estimate_rate(frame, "D1", theory=-0.5)
+    >>> rate.verdict, bool(abs(rate.slope + 0.5) < 0.05)
+    ('consistent', True)
+    """
+    chosen = frame
+    if "loss" in frame:
+        chosen = chosen[chosen["loss"] == loss]
+    if fit is not None and "fit" in frame:
+        chosen = chosen[chosen["fit"] == fit]
+    if chosen.empty:
+        raise ValueError(f"no records of loss {loss!r}" + (f" for fit {fit!r}" if fit else ""))
+    rng = rng if rng is not None else np.random.default_rng(0)
+    certified = chosen["certified"].to_numpy(dtype=bool) if "certified" in chosen else np.ones(len(chosen), dtype=bool)
+    active = chosen["active_bounds"].to_numpy() > 0 if "active_bounds" in chosen else np.zeros(len(chosen), dtype=bool)
+    n_of, value = chosen["n"].to_numpy(dtype=int), chosen["value"].to_numpy(dtype=float)
+    certified = certified & np.isfinite(value)
+
+    points, copies, centres, cv2, reps = [], [], [], [], []
+    for n in sorted(set(n_of.tolist())):
+        here = n_of == n
+        good = value[here & np.isfinite(value)]
+        if good.size == 0:
+            continue
+        boot = {name: _resampled(good, centre, n_boot, rng) for name, centre in _CENTRES.items()}
+        points.append(
+            RatePoint(
+                n, int(here.sum()), int(here.sum()) - good.size, int((here & ~certified).sum()), float(active[here].mean()),
+                mean=float(good.mean()), mean_se=_standard_error(good),
+                median=float(np.median(good)), median_se=float(boot["median"].std()),
+                trimmed=float(_trimmed(good, 0)), trimmed_se=float(boot["trimmed"].std()),
+            )
+        )  # fmt: skip
+        centre = float(_CENTRES[statistic](good, 0))
+        spread = _standard_error(good) if statistic == "mean" else float(boot[statistic].std())
+        if good.size >= 2 and centre > 0:
+            centres.append((n, centre))
+            copies.append(boot[statistic])
+            cv2.append(spread**2 * good.size / centre**2)
+            reps.append(good.size)
+    n_cells, uncertified = len(chosen), int((~certified).sum())
+    base = RateEstimate(
+        loss, fit or "", statistic, math.nan, math.nan, (math.nan, math.nan), theory, bound, "uncertified", n_cells,
+        uncertified, sum(point.failures for point in points), tuple(points), (), (), math.nan, (), math.nan, math.nan,
+        predicted_constant,
+    )  # fmt: skip
+    if uncertified > (1 - min_certified) * n_cells and not allow_uncertified:
+        return base
+    if len(centres) < 2:
+        return replace(base, verdict="not asymptotic yet" if theory is not None else "no theory")
+
+    sizes = np.array([n for n, _ in centres])
+    x, y = np.log(sizes), np.log([centre for _, centre in centres])
+    counts = np.array(reps, dtype=float)
+    own = np.maximum(cv2, 1e-24)
+    variance = (0.25 * own + 0.75 * own.mean()) / counts
+    first, freedom = 0, float((counts - 1).sum())
+    while (p := _lack_of_fit(x[first:], y[first:], variance[first:], freedom)) < LACK_OF_FIT:
+        if x.size - first <= MIN_POINTS:
+            break
+        first += 1
+    weight = 1 / variance[first:]
+    slope, intercept = (float(v) for v in _line(x[first:], y[first:], weight))
+    # a resampled centre is positive as long as the values are; guard the logarithm for few, tiny replicates
+    log_copies = np.log(np.maximum(np.stack(copies, axis=1), 1e-300))
+    # the same steadied variance as in the weights: replicates without an outlier would claim too much
+    log_copies = (y + (log_copies - y) * np.sqrt(variance * counts / own))[:, first:]
+    ci = _interval(slope, _line(x[first:], log_copies, weight)[0], level, float((counts[first:] - 1).sum()))
+    local = tuple(
+        (int(sizes[i]), int(sizes[i + 1]), float((y[i + 1] - y[i]) / (x[i + 1] - x[i])),
+         float(np.sqrt(variance[i] + variance[i + 1]) / (x[i + 1] - x[i])))
+        for i in range(x.size - 1)
+    )  # fmt: skip
+    used = tuple(int(n) for n in sizes[first:])
+    constant, constant_se = _constant(points, used, theory)
+    return replace(
+        base, slope=slope, intercept=intercept, ci=ci, verdict=_verdict(ci, theory, bound, p, len(used)),
+        n_used=used, n_dropped=tuple(int(n) for n in sizes[:first]), lack_of_fit=p, local_slopes=local,
+        constant=constant, constant_se=constant_se,
+    )  # fmt: skip
+
+
+def _standard_error(values: Array) -> float:
+    return float(values.std(ddof=1) / math.sqrt(values.size)) if values.size > 1 else math.nan
+
+
+def _interval(slope: float, copies: Array, level: float, freedom: float) -> tuple[float, float]:
+    """Percentile interval, widened from normal to Student quantiles when replicates are few."""
+    tail = (1 - level) / 2
+    low, high = np.quantile(copies, [tail, 1 - tail])
+    widen = float(stats.t.ppf(1 - tail, max(freedom, 1.0)) / stats.norm.ppf(1 - tail))
+    return float(slope + widen * (low - slope)), float(slope + widen * (high - slope))
+
+
+def _constant(points: list[RatePoint], used: tuple[int, ...], theory: float | None) -> tuple[float, float]:
+    if theory is None:
+        return math.nan, math.nan
+    larger = set(used[len(used) // 2 :])
+    rows = [(p.mean * p.n**-theory, p.mean_se * p.n**-theory) for p in points if p.n in larger]
+    value, error = (np.array(column) for column in zip(*rows, strict=True))
+    weight = (value / error) ** 2  # the coefficient of variation decides: a small mean must not pull
+    weight = weight / weight.sum()
+    return float((weight * value).sum()), float(np.sqrt((weight**2 * error**2).sum()))
+
+
+def _at(frame: pd.DataFrame, loss: Loss, fit: Fit) -> pd.DataFrame:
+    """Of a family of fits, the one at each n that the loss asks for."""
+    chosen = frame[(frame["loss"] == loss.name) & (frame["fit"] == fit.id)]
+    if loss.at == "all" or chosen.empty:
+        return chosen
+    if loss.at == "rule" and fit.rule is not None:
+        wanted = {int(n): fit.rule.n_experts(int(n)) for n in chosen["n"].unique()}
+    else:
+        means = chosen.groupby(["n", "n_experts"])["value"].mean().dropna()
+        wanted = {int(n): int(means.loc[n].idxmin()) for n in chosen["n"].unique() if n in means.index}
+    return chosen[[wanted.get(int(n)) == m for n, m in zip(chosen["n"], chosen["n_experts"], strict=True)]]
+
+
+def _predicted_constant(scenario: Scenario, loss: Loss) -> float | None:
+    if loss.constant != "predicted":
+        return loss.constant
+    from ..losses import fisher
+    from .cells import build_law, build_truth
+
+    truth, law = build_truth(scenario), build_law(scenario)
+    if loss.name == "kl":
+        return float(fisher.predicted_kl_constant(truth))
+    return float(fisher.predicted_loss_constant(truth, law, kind=loss.name))
+
+
+def estimate_rates(
+    frame: pd.DataFrame,
+    scenario: Scenario,
+    *,
+    statistic: Statistic = "mean",
+    allow_uncertified: bool = False,
+    constants: bool = True,
+) -> dict[str, RateEstimate]:
+    """The rate of every declared loss of a scenario, by label.
+
+    Losses without records (their fits were left out of this run) are skipped. ``constants=False`` saves the time
+    of the Fisher information.
+    """
+    rates: dict[str, RateEstimate] = {}
+    for loss in scenario.loss:
+        fit = scenario.fit_of(loss)
+        chosen = _at(frame, loss, fit)
+        if chosen.empty:
+            continue
+        rate = estimate_rate(
+            chosen, loss.name, theory=loss.exponent, bound=loss.bound, statistic=statistic,
+            predicted_constant=_predicted_constant(scenario, loss) if constants else None,
+            allow_uncertified=allow_uncertified,
+        )  # fmt: skip
+        rates[loss.label] = replace(rate, loss=loss.label, fit=fit.id)
+    return rates
