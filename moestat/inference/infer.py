@@ -1,0 +1,246 @@
+"""From a mixture and data to standard errors: observed, outer-product, sandwich and clustered covariances."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from .coordinates import working_coordinates
+from .information import cluster_product, constrained_basis, invert_information, outer_product
+from .names import parse_name, rename_features
+from .results import InferenceResults, InferenceWarning, UnidentifiedDirection
+
+if TYPE_CHECKING:
+    from moestat.mixture import ConditionalMixture
+
+FloatArray = npt.NDArray[np.float64]
+CovType = Literal["observed", "opg", "sandwich", "cluster"]
+
+#: Standard error, in log-odds for one standard deviation of the gate's features, from which on the gate counts as separated.
+SEPARATION_ERROR = 10.0
+
+#: Log-likelihood units that may still be gained before the parameters count as not being the maximiser.
+DECREMENT_WARNING = 1e-2
+
+
+def infer(
+    mixture: ConditionalMixture,
+    X: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    sample_weight: npt.ArrayLike | None = None,
+    cov_type: CovType = "observed",
+    groups: npt.ArrayLike | None = None,
+    feature_names: Sequence[str] | None = None,
+    response_name: str | None = None,
+    certificate: Any = None,
+    active_bounds: Sequence[str] = (),
+) -> InferenceResults:
+    r"""Standard errors of all free parameters of a mixture at given data, gate included.
+
+    With scores :math:`s_i = \nabla \log p(y_i \mid x_i)`, weights :math:`w_i` and the observed information
+    :math:`J = -\sum_i w_i \nabla^2 \log p(y_i \mid x_i)` (exact, by Louis' identity) the covariance is
+
+    - ``observed``: :math:`J^{-1}`.  The model holds; weights count repetitions.
+    - ``opg``: :math:`(\sum_i w_i s_i s_i^\top)^{-1}`.  The same, from first derivatives only.
+    - ``sandwich``: :math:`J^{-1} (\sum_i w_i^2 s_i s_i^\top) J^{-1}`.  The model may be wrong; weights of sampling.
+    - ``cluster``: :math:`J^{-1} (\sum_g t_g t_g^\top) J^{-1}` with :math:`t_g = \sum_{i \in g} w_i s_i`.
+      Rows of a group may depend on each other.
+
+    No finite-sample factor is applied: at one expert ``sandwich`` is the HC0 of least squares (White 1982), and
+    ``cluster`` with one row a group is ``sandwich``.
+
+    Where the information is singular (more experts than the data show, separated gate, collinear features) the
+    parameters that are not identified get NaN errors and a warning says rank, directions and remedies; identified
+    contrasts keep their errors.  Parameters in ``active_bounds`` are taken as known.
+
+    Parameters
+    ----------
+    mixture : ConditionalMixture
+    X : array-like of shape (n, d)
+    y : array-like of shape (n,) or (n, D)
+    sample_weight : array-like of shape (n,), optional
+        Non-negative.  Weights are repetitions of rows for "observed" and "opg", inverse sampling probabilities for
+        "sandwich" and "cluster"; ``nobs`` is their sum.
+    cov_type : {"observed", "opg", "sandwich", "cluster"}
+    groups : array-like of shape (n,), optional
+        Cluster labels; needed by, and only allowed with, ``cov_type="cluster"``.
+    feature_names : sequence of str, optional
+        Names in the place of x1 … xd, for a mixture that does not know the names of its features.
+    response_name : str, optional
+        Name of ``y`` for the summary.
+    certificate : Certificate, optional
+        Of the fit; quoted in the summary.
+    active_bounds : sequence of str
+        Names (as ``mixture.free_names()``) of the parameters that sit on a bound.
+
+    Returns
+    -------
+    InferenceResults
+
+    Raises
+    ------
+    ValueError
+        If an argument has the wrong value or length.
+
+    Warns
+    -----
+    InferenceWarning
+        If the information is singular, or the parameters are not the maximiser at these data.
+    """
+    if cov_type not in get_args(CovType):
+        raise ValueError(f"cov_type must be one of {', '.join(get_args(CovType))}; got {cov_type!r}.")
+    X, y = mixture.check_X(X), np.asarray(y, dtype=np.float64)
+    if len(X) != len(y):
+        raise ValueError(f"X has {len(X)} rows and y has {len(y)}; they must be equal.")
+    weights = _check_weights(sample_weight, len(X))
+    codes = _check_groups(groups, cov_type, weights)
+
+    raw_names = mixture.free_names()
+    unknown = [name for name in active_bounds if name not in raw_names]
+    if unknown:
+        raise ValueError(f"active_bounds names {', '.join(unknown)}; the free parameters are {', '.join(raw_names)}.")
+    names = rename_features(raw_names, feature_names)
+    bounded = np.array([name in active_bounds for name in raw_names], dtype=bool)
+    coordinates = working_coordinates(mixture, X, weights)
+    inner = coordinates.mixture
+    moves = constrained_basis(coordinates.jacobian[bounded])
+    jacobian = coordinates.jacobian @ moves
+    scores = inner.scores(X, y, internal=True) @ moves
+    hessian = inner.hessian(X, y, sample_weight=weights, internal=True)
+    reference = coordinates.reference @ moves**2
+    bread = invert_information(-(moves.T @ hessian @ moves), reference=reference)
+    gradient = weights @ scores
+    decrement = 0.5 * float(gradient @ bread.covariance @ gradient)
+    inverse, covariance = bread, bread.covariance
+    if cov_type == "opg":
+        inverse = invert_information(outer_product(scores, weights), reference=reference)
+        covariance = inverse.covariance
+    elif cov_type != "observed":
+        meat = outer_product(scores, weights**2) if codes is None else cluster_product(scores, weights, codes)
+        covariance = covariance @ meat @ covariance
+
+    results = InferenceResults(
+        names=tuple(names),
+        theta=np.asarray(mixture.free_vector(), dtype=np.float64),
+        covariance=jacobian @ covariance @ jacobian.T,
+        inverse=inverse,
+        jacobian=jacobian,
+        invisible=coordinates.invisible,
+        fixed=tuple(name for name, at_bound in zip(names, bounded, strict=True) if at_bound),
+        cov_type=cov_type,
+        llf=float(weights @ mixture.log_density(X, y)),
+        nobs=float(weights.sum()),
+        n_experts=mixture.n_experts,
+        n_groups=0 if codes is None else int(codes.max()) + 1,
+        decrement=decrement,
+        header=_header(mixture, response_name, certificate),
+        notes=(),
+    )
+    gate_covariance = (moves @ bread.covariance @ moves.T)[: coordinates.n_gate, : coordinates.n_gate]
+    gate_error = float(np.sqrt(np.linalg.eigvalsh(gate_covariance)[-1])) if coordinates.n_gate else 0.0
+    return _annotate(results, gate_error)
+
+
+def _check_weights(sample_weight: npt.ArrayLike | None, n: int) -> FloatArray:
+    if sample_weight is None:
+        return np.ones(n)
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.shape != (n,):
+        raise ValueError(f"sample_weight has shape {weights.shape}; one weight a row is needed, shape ({n},).")
+    if not np.all(np.isfinite(weights)) or np.any(weights < 0.0) or not np.any(weights > 0.0):
+        raise ValueError("sample_weight must be finite and non-negative, and positive for at least one row.")
+    return weights
+
+
+def _check_groups(groups: npt.ArrayLike | None, cov_type: str, weights: FloatArray) -> npt.NDArray[np.intp] | None:
+    """Cluster codes from 0; rows of weight zero are not counted as groups (their scores are multiplied by zero)."""
+    if cov_type != "cluster":
+        if groups is not None:
+            raise ValueError(f"groups are only used by cov_type='cluster'; cov_type is {cov_type!r}.")
+        return None
+    if groups is None:
+        raise ValueError("cov_type='cluster' needs groups: one label a row.")
+    labels = np.asarray(groups)
+    if labels.shape != weights.shape:
+        raise ValueError(f"groups has shape {labels.shape}; one label a row is needed, shape {weights.shape}.")
+    missing = labels != labels if labels.dtype.kind == "f" else np.array([label is None for label in labels.tolist()])
+    if np.any(missing):
+        raise ValueError(f"groups has {int(np.sum(missing))} missing labels; give every row a group.")
+    live = weights > 0.0
+    unique, codes = np.unique(labels[live], return_inverse=True)
+    if unique.size < 2:
+        raise ValueError(f"groups has {unique.size} group; clustered standard errors need at least 2 (better 30).")
+    full = np.zeros(labels.shape, dtype=np.intp)
+    full[live] = codes
+    return full
+
+
+def _header(mixture: Any, response_name: str | None, certificate: Any) -> dict[str, str]:
+    header = {"Response:": response_name or "y", "No. experts:": str(mixture.n_experts)}
+    for label, part in (("Gate:", "gate"), ("Experts:", "expert")):
+        component = getattr(mixture, part, None)
+        if component is not None:
+            header[label] = str(getattr(component, "name", component))
+    if certificate is not None:
+        state = "certified" if certificate.certified else "NOT certified"
+        header["Maximum:"] = f"{state} ({certificate.n_agree} of {certificate.n_starts} starts)"
+    return header
+
+
+def _annotate(results: InferenceResults, gate_error: float) -> InferenceResults:
+    """Add the sentences that say what is wrong, and warn."""
+    from dataclasses import replace
+
+    n_free = results.df_model - len(results.fixed)
+    notes = []
+    flat = [direction for direction in results.unidentified if direction.eigenvalue == 0.0]
+    n_negative = len(results.unidentified) - len(flat)
+    if n_negative:
+        notes.append(
+            f"The parameters are no maximum: {n_negative} of {n_free} eigenvalues of the information are negative. "
+            "Standard errors there are nan. Refit with more starts."
+        )
+    if flat:
+        kind = "information" if results.cov_type != "opg" else "outer product of the scores"
+        listed = "; ".join(str(direction) for direction in flat[:3])
+        more = f"; and {len(flat) - 3} more" if len(flat) > 3 else ""
+        notes.append(
+            f"The {kind} is singular: rank {results.rank} of {n_free}. Not identified: {listed}{more}. Standard errors "
+            f"there are nan. {_remedy(flat)}"
+        )
+    if gate_error > SEPARATION_ERROR:
+        notes.append(
+            f"The gate is (nearly) separated: a standard error of {gate_error:.3g} log-odds for one standard deviation of "
+            "its features. Normal intervals are not to be trusted there; set gate_l2 > 0 or fit fewer experts."
+        )
+    if not results.decrement < DECREMENT_WARNING:
+        notes.append(
+            "The parameters are not the maximiser at these data: the log-likelihood can still gain about "
+            f"{results.decrement:.3g}. Pass the data and weights of the fit, or refit with gate_l2=0 and more "
+            "iterations."
+        )
+    if 0 < results.n_groups <= results.rank:
+        notes.append(
+            f"There are {results.n_groups} groups for {results.rank} parameters: clustered errors are unreliable; use "
+            "cov_type='sandwich' or fewer parameters."
+        )
+    for note in notes:
+        warnings.warn(note, InferenceWarning, stacklevel=3)
+    if results.fixed:
+        notes.insert(0, f"On a bound, taken as known: {', '.join(results.fixed)}.")
+    return replace(results, notes=tuple(notes))
+
+
+def _remedy(directions: Sequence[UnidentifiedDirection]) -> str:
+    """What to do about a singular information, from the parameters that its directions involve."""
+    involved = {parse_name(name).part for direction in directions for name in direction.coefficients}
+    if involved == {"gate"}:
+        return "Fit fewer experts; or, if the gate is separated, set gate_l2 > 0; or drop collinear gate features."
+    if "gate" not in involved:
+        return "Drop collinear features, or fit fewer experts if one has too few rows."
+    return "Fit fewer experts."

@@ -1,0 +1,300 @@
+"""Results of inference: estimates, standard errors, intervals, tests and what is not identified."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtr, ndtri
+
+from .contrasts import t_test, wald_test
+from .criteria import aic, bic
+from .information import NULL_ATOL, InvertedInformation
+from .names import parse_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from statsmodels.stats.contrast import ContrastResults
+
+    from .summary import InferenceSummary
+
+FloatArray = npt.NDArray[np.float64]
+
+#: Terms shorter than this fraction of the longest are left out when a direction is put in words.
+_WORTH_NAMING = 0.05
+
+
+class InferenceWarning(UserWarning):
+    """The standard errors need care: the information is singular, or the parameters are not at a maximum."""
+
+
+@dataclass(frozen=True)
+class UnidentifiedDirection:
+    """A direction of the parameters along which the data carry no information.
+
+    Attributes
+    ----------
+    eigenvalue : float
+        Its eigenvalue in the information scaled to unit diagonal (negative: the likelihood even rises along it).
+    coefficients : dict of str to float
+        Parameter name to coefficient, in the parameter's own units; the leading one is 1, negligible ones are left
+        out.
+    """
+
+    eigenvalue: float
+    coefficients: dict[str, float]
+
+    def __str__(self) -> str:
+        words = ""
+        for name, value in self.coefficients.items():
+            size = "" if abs(value) == 1.0 else f"{abs(value):.3g} "
+            sign = "- " if value < 0 else ("+ " if words else "")
+            words += f"{' ' if words else ''}{sign}{size}{name}"
+        return words
+
+
+@dataclass(frozen=True)
+class InferenceResults:
+    """Estimates of a mixture of experts with their standard errors.
+
+    Made by `moestat.inference.infer`, which `MoERegressor.inference` calls.  Vectors are pandas objects with flat
+    names (``gate[1]:x``, ``expert[1]:Intercept``, ``expert[1]:log_scale``); `params_frame` has them in a table with
+    standard deviations instead of their logarithms.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The P parameter names.
+    theta : ndarray of shape (P,)
+        Estimates.
+    covariance : ndarray of shape (P, P)
+        Covariance, exact for identified contrasts only; `cov_params` masks the rest.
+    inverse : InvertedInformation
+        The inverted information (observed, or of outer products if ``cov_type="opg"``) in working coordinates.
+    jacobian : ndarray of shape (P, P')
+        Derivative of the parameters with respect to the working coordinates.
+    invisible : ndarray of shape (P, r)
+        Moves of the parameters that no row sees, because features are constant or collinear.
+    fixed : tuple of str
+        Parameters at an active bound; they are taken as known and have no standard error.
+    cov_type : str
+        "observed", "opg", "sandwich" or "cluster".
+    llf : float
+        Log-likelihood (weighted).
+    nobs : float
+        Number of rows, or the sum of their weights.
+    n_experts, n_groups : int
+        Number of experts; number of clusters (0 without).
+    decrement : float
+        Newton decrement at the parameters, in nats: what the log-likelihood could still gain.
+    header : dict of str to str
+        Lines for the head of the summary (response, gate, expert, certificate).
+    notes : tuple of str
+        Sentences for its foot.
+    """
+
+    names: tuple[str, ...]
+    theta: FloatArray
+    covariance: FloatArray
+    inverse: InvertedInformation
+    jacobian: FloatArray
+    invisible: FloatArray
+    fixed: tuple[str, ...]
+    cov_type: str
+    llf: float
+    nobs: float
+    n_experts: int
+    n_groups: int
+    decrement: float
+    header: dict[str, str]
+    notes: tuple[str, ...]
+
+    # -- estimates -----------------------------------------------------------------------------
+    @cached_property
+    def params(self) -> pd.Series[float]:
+        """Estimates by flat name."""
+        return self._series(self.theta, "params")
+
+    @cached_property
+    def bse(self) -> pd.Series[float]:
+        """Standard errors; NaN where the data do not identify the parameter or it sits on a bound."""
+        return self._series(self._standard_errors, "bse")
+
+    @cached_property
+    def tvalues(self) -> pd.Series[float]:
+        """Estimate over standard error (a standard normal statistic; the name is statsmodels')."""
+        return self._series(self._z, "tvalues")
+
+    @cached_property
+    def pvalues(self) -> pd.Series[float]:
+        """Two-sided normal p-values of the hypothesis that the parameter is zero."""
+        return self._series(2.0 * ndtr(-np.abs(self._z)), "pvalues")
+
+    def conf_int(self, alpha: float = 0.05) -> pd.DataFrame:
+        """Normal confidence limits at level ``1 - alpha``, columns ``lower`` and ``upper``."""
+        import pandas as pd
+
+        half = _critical_value(alpha) * self._standard_errors
+        limits = np.column_stack([self.theta - half, self.theta + half])
+        return pd.DataFrame(limits, index=list(self.names), columns=["lower", "upper"])
+
+    def cov_params(self) -> pd.DataFrame:
+        """Covariance matrix of the estimates; rows and columns without a standard error are NaN."""
+        import pandas as pd
+
+        hidden = np.isnan(self._standard_errors)
+        covariance = self.covariance.copy()
+        covariance[hidden, :] = np.nan
+        covariance[:, hidden] = np.nan
+        return pd.DataFrame(covariance, index=list(self.names), columns=list(self.names))
+
+    def params_frame(self, alpha: float = 0.05) -> pd.DataFrame:
+        r"""Table by (part, expert, term), with standard deviations in place of their logarithms.
+
+        A scale :math:`\sigma = e^{\lambda}` has the delta-method error :math:`\sigma\,\mathrm{se}(\lambda)` and the
+        limits :math:`e^{\lambda \pm z\,\mathrm{se}(\lambda)}`, which are positive; the test of a zero scale has no
+        meaning, so that z and p are NaN there.
+
+        Returns
+        -------
+        DataFrame
+            Index levels ``part``, ``expert`` (0: shared by all experts), ``term``; columns ``estimate``,
+            ``std_err``, ``z``, ``p_value``, ``ci_lower``, ``ci_upper``.
+        """
+        import pandas as pd
+
+        parsed = [parse_name(name) for name in self.names]
+        log = np.array([name.term.startswith("log_") for name in parsed], dtype=bool)
+        half = _critical_value(alpha) * self._standard_errors
+        columns = {
+            "estimate": self.theta,
+            "std_err": self._standard_errors,
+            "z": np.where(log, np.nan, self._z),
+            "p_value": np.where(log, np.nan, 2.0 * ndtr(-np.abs(self._z))),
+            "ci_lower": self.theta - half,
+            "ci_upper": self.theta + half,
+        }
+        for key in ("estimate", "ci_lower", "ci_upper"):
+            columns[key] = np.where(log, np.exp(np.where(log, columns[key], 0.0)), columns[key])
+        columns["std_err"] = np.where(log, columns["estimate"], 1.0) * columns["std_err"]
+        index = pd.MultiIndex.from_tuples(
+            [(name.part, name.expert, name.term.removeprefix("log_")) for name in parsed],
+            names=["part", "expert", "term"],
+        )
+        return pd.DataFrame(columns, index=index)
+
+    # -- fit -----------------------------------------------------------------------------
+    @property
+    def df_model(self) -> int:
+        """Number of free parameters, gate, experts and scales together."""
+        return len(self.names)
+
+    @property
+    def df_resid(self) -> float:
+        """``nobs - df_model``."""
+        return self.nobs - self.df_model
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion, smaller is better."""
+        return aic(self.llf, self.df_model)
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion, smaller is better."""
+        return bic(self.llf, self.df_model, self.nobs)
+
+    @property
+    def rank(self) -> int:
+        """Numerical rank of the information of the parameters that are not on a bound."""
+        return self.inverse.rank
+
+    @cached_property
+    def unidentified(self) -> tuple[UnidentifiedDirection, ...]:
+        """Directions of the parameters that the data do not identify; empty in a regular fit."""
+        unit = np.linalg.norm(self.jacobian / self.inverse.scale, axis=1)
+        moves = np.hstack([self.jacobian @ self.inverse.directions, self.invisible]).T
+        curvature = np.r_[self.inverse.null_eigenvalues, np.zeros(self.invisible.shape[1])]
+        found = []
+        for eigenvalue, move in zip(curvature, moves, strict=True):
+            size = np.abs(move) / np.where(unit > 0.0, unit, 1.0)
+            lead = int(np.argmax(size))
+            named = [j for j in np.argsort(-size, kind="stable") if size[j] > _WORTH_NAMING * size[lead]]
+            coefficients = {self.names[j]: float(move[j] / move[lead]) for j in named}
+            found.append(UnidentifiedDirection(float(eigenvalue), coefficients))
+        return tuple(found)
+
+    def estimable(self, contrasts: FloatArray) -> npt.NDArray[np.bool_]:
+        """Say for each row of ``contrasts`` (J, P) whether the data identify it and no bound fixes it."""
+        free = ~np.any(contrasts[:, self._is_fixed] != 0.0, axis=1)
+        total = np.abs(contrasts) @ np.abs(self.invisible)
+        seen = np.all(np.abs(contrasts @ self.invisible) <= NULL_ATOL * total, axis=1)
+        return np.asarray(self.inverse.identified(contrasts @ self.jacobian) & seen & free)
+
+    # -- tests -----------------------------------------------------------------------------
+    def t_test(self, r_matrix: Any) -> ContrastResults:
+        """z test of each linear contrast.
+
+        Parameters
+        ----------
+        r_matrix : str, list of str, dict, array or pair (R, q)
+            For example ``"expert[1]:x = expert[2]:x"``; see `moestat.inference.contrasts.contrast_matrix`.
+
+        Returns
+        -------
+        statsmodels ContrastResults
+            ``effect``, ``sd``, ``tvalue``, ``pvalue``, ``conf_int()``, ``summary()``; NaN where not identified.
+        """
+        return t_test(self, r_matrix)
+
+    def wald_test(self, r_matrix: Any) -> ContrastResults:
+        """Joint chi-square test of linear contrasts.
+
+        Raises
+        ------
+        ValueError
+            If one of them is not identified, or they are linearly dependent.
+        """
+        return wald_test(self, r_matrix)
+
+    # -- text -----------------------------------------------------------------------------
+    def summary(self, alpha: float = 0.05) -> InferenceSummary:
+        """Table of gate, experts and scales; ``as_text()``, ``as_html()``, ``as_latex()``, ``as_csv()``."""
+        from .summary import InferenceSummary
+
+        return InferenceSummary(self, alpha)
+
+    def __repr__(self) -> str:
+        return (
+            f"<InferenceResults: {self.n_experts} experts, {self.df_model} parameters, rank {self.rank}, "
+            f"cov_type={self.cov_type!r}, llf={self.llf:.6g}>"
+        )
+
+    # -- helpers -----------------------------------------------------------------------------
+    @cached_property
+    def _is_fixed(self) -> npt.NDArray[np.bool_]:
+        return np.array([name in self.fixed for name in self.names], dtype=np.bool_)
+
+    @cached_property
+    def _standard_errors(self) -> FloatArray:
+        known = self.estimable(np.eye(len(self.names)))
+        return np.where(known, np.sqrt(np.maximum(np.diagonal(self.covariance), 0.0)), np.nan)
+
+    @cached_property
+    def _z(self) -> FloatArray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(self.theta / self._standard_errors)
+
+    def _series(self, values: FloatArray, name: str) -> pd.Series[float]:
+        import pandas as pd
+
+        return pd.Series(values, index=list(self.names), name=name)
+
+
+def _critical_value(alpha: float) -> float:
+    if not 0.0 < alpha < 1.0:
+        raise ValueError(f"alpha must lie between 0 and 1, got {alpha!r}; 0.05 gives 95 % intervals.")
+    return float(ndtri(1.0 - alpha / 2.0))
