@@ -184,13 +184,13 @@ class Objective:
             np.full((layout.n_experts, layout.n_responses, layout.q_expert), -np.inf),
             np.full(layout.known_scale.shape, -np.inf),
         )
-        low.scale[...] = self._scale_floor()
+        low.scale[...] = self.scale_floor()
         packed = layout.pack(low)
         packed[: layout.sizes[0]] = -np.inf
         out[0] = np.maximum(out[0], packed)
         return out
 
-    def _scale_floor(self) -> Array:
+    def scale_floor(self) -> Array:
         """Lower bounds of the scale parameters of one expert, `(m,)`."""
         d = self.layout.n_responses
         if not self.layout.expert.full(d):
@@ -390,6 +390,26 @@ class Objective:
             stop = min(start + self.size, self.rows.n)
             out[:, start:stop] = self._forward(params, start, stop)[1]["resp"]
         return out
+
+    def gate_mass(self, theta: Array) -> Array:
+        """Σ w π_k(x), `(K,)`."""
+        return self._mass(theta, "prob")
+
+    def responsibility_mass(self, theta: Array) -> Array:
+        """Σ w r_k, `(K,)`."""
+        return self._mass(theta, "resp")
+
+    def _mass(self, theta: Array, name: str) -> Array:
+        def work(block: Block, ws: dict[str, Array], acc: Statistics) -> None:
+            self.kernels.scale_rows(block.weight, block.start, block.stop, ws[name])
+            acc["mass"] += ws[name].sum(axis=1)
+
+        zero = {"value": np.zeros(()), "mass": np.zeros(self.layout.n_experts)}
+        return self._sum(work, lambda: {k: v.copy() for k, v in zero.items()}, self.layout.unpack(theta))["mass"]
+
+    def penalty_value(self, theta: Array) -> float:
+        """The gate penalty in nats."""
+        return self._penalty(theta)[0]
 
     def row_scores(self, theta: Array) -> Array:
         """Unweighted score of each row in the free vector, `(n, P)`."""

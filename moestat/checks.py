@@ -1,0 +1,145 @@
+"""Checks of arguments and data at the door: what is wrong, the value, and what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+LARGEST = 1e100  # squares and products of larger numbers overflow
+
+
+@dataclass(frozen=True)
+class Data:
+    """Checked data: `X (n, d)`, `y (n, D)`, `weight (n,)` or empty for one each."""
+
+    X: Array
+    y: Array
+    weight: Array
+    vector_y: bool
+
+
+def numeric(name: str, value: ArrayLike) -> Array:
+    """A finite float array, or a ValueError that names the first bad place."""
+    try:
+        out = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be numeric; it could not be read as floating-point numbers ({error}).") from error
+    if np.iscomplexobj(value):
+        raise ValueError(f"{name} is complex; it must be real.")
+    if not np.isfinite(out).all():
+        place = tuple(int(i) for i in np.argwhere(~np.isfinite(out))[0])
+        raise ValueError(f"{name} contains {out[place]} at {_where(place)}; remove or impute the rows with NaN or infinity.")
+    if out.size and np.abs(out).max() > LARGEST:
+        place = tuple(int(i) for i in np.argwhere(np.abs(out) > LARGEST)[0])
+        raise ValueError(f"{name} contains {out[place]:g} at {_where(place)}; rescale it to magnitudes below {LARGEST:g}.")
+    return out
+
+
+def _where(place: tuple[int, ...]) -> str:
+    return f"row {place[0]}" + (f", column {place[1]}" if len(place) > 1 else "") if place else "its only entry"
+
+
+def data(X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, n_experts: int) -> Data:
+    """Data of a fit.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, values are not finite, weights are negative or all zero, or `n_experts` is no positive integer.
+    """
+    if not isinstance(n_experts, Integral) or isinstance(n_experts, bool) or n_experts < 1:
+        raise ValueError(f"n_experts={n_experts!r} must be a positive integer.")
+    features, target = numeric("X", X), numeric("y", y)
+    if features.ndim != 2:
+        raise ValueError(f"X has shape {features.shape}; expected (n, d) (reshape one feature by X[:, None]).")
+    if target.ndim not in (1, 2) or len(target) != len(features):
+        raise ValueError(f"y has shape {target.shape}; expected ({len(features)},) or ({len(features)}, D) to go with X {features.shape}.")
+    if target.ndim == 2 and target.shape[1] == 0:
+        raise ValueError("y has no columns; expected at least one response.")
+    if not len(features):
+        raise ValueError("X and y have no rows; give at least n_experts of them.")
+    weight = np.empty(0)
+    if sample_weight is not None:
+        weight = numeric("sample_weight", sample_weight)
+        if weight.shape != (len(features),):
+            raise ValueError(f"sample_weight has shape {weight.shape}; expected ({len(features)},).")
+        if (weight < 0).any():
+            raise ValueError(f"sample_weight has a negative entry ({weight.min():g}); weights must not be negative.")
+        if not weight.any():
+            raise ValueError("sample_weight is zero for every row; give at least one positive weight.")
+        if (weight == 1.0).all():
+            weight = np.empty(0)
+    vector_y = target.ndim == 1
+    return Data(features, target[:, None] if vector_y else target, np.ascontiguousarray(weight), vector_y)
+
+
+def enough_rows(n_distinct: int, n_experts: int) -> None:
+    """A ValueError when there are fewer distinct rows than experts."""
+    if n_distinct < n_experts:
+        raise ValueError(
+            f"there are {n_distinct} distinct rows of positive weight for n_experts={n_experts}; give more rows or ask for fewer experts."
+        )
+
+
+def columns(selection: Sequence[int] | None, n_features: int, name: str) -> list[int]:
+    """Column numbers; None means all.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range or repeated.
+    """
+    if selection is None:
+        return list(range(n_features))
+    out = [int(c) for c in selection]
+    bad = [c for c in out if not -n_features <= c < n_features]
+    if bad:
+        raise ValueError(f"{name} has column {bad[0]}, but X has {n_features} columns (0…{n_features - 1}).")
+    out = [c % n_features for c in out]
+    if len(set(out)) != len(out):
+        raise ValueError(f"{name}={list(selection)} names a column twice.")
+    return out
+
+
+def responsibilities(value: Any, n: int, n_experts: int) -> Array:
+    """Starting responsibilities `(n, K)`, rows normalised.
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong, an entry is negative, or a row is zero.
+    """
+    out = numeric("init", value)
+    if out.shape != (n, n_experts):
+        raise ValueError(f"init has shape {out.shape}; responsibilities must be ({n}, {n_experts}).")
+    total = out.sum(axis=1, keepdims=True)
+    if (out < 0).any() or not (total > 0).all():
+        raise ValueError("init as responsibilities needs non-negative rows with a positive sum.")
+    return np.asarray(out / total)
+
+
+def settings(
+    *, solver: Any, solvers: Sequence[str], n_init: Any, tol: Any, max_iter: Any, gate_l2: Any, variance_floor: Any
+) -> None:
+    """Check the numeric settings of a fit.
+
+    Raises
+    ------
+    ValueError
+        If one is outside its range.
+    """
+    if isinstance(solver, str) and solver not in solvers:
+        raise ValueError(f"solver={solver!r} is not known; give one of {list(solvers)} or a solver object.")
+    for name, value in (("n_init", n_init), ("max_iter", max_iter)):
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name}={value!r} must be a positive integer.")
+    for name, value, low in (("tol", tol, 0.0), ("gate_l2", gate_l2, 0.0), ("variance_floor", variance_floor, 0.0)):
+        if not isinstance(value, Real) or not np.isfinite(float(value)) or value < low:
+            raise ValueError(f"{name}={value!r} must be a finite number >= {low:g}.")

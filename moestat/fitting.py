@@ -1,0 +1,329 @@
+"""Fit a mixture of experts: data in, certified maximiser out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from moestat import checks, diagnosis
+from moestat.coordinates import Coordinates
+from moestat.experts.gaussian import GaussianExpert, resolve_expert
+from moestat.gates.base import Gate, resolve_gate
+from moestat.mixture import ConditionalMixture
+from moestat.objective import Objective
+from moestat.solvers import SOLVERS
+from moestat.solvers.base import FitResult, Solver, Status
+from moestat.solvers.multistart import Outcome, agreement, multistart, on_floor
+from moestat.solvers.starts import canonical_sample, initial_responsibilities, split_merge_candidates, start_plan
+
+Array = NDArray[np.float64]
+Box = Mapping[str, tuple[ArrayLike, ArrayLike]]
+
+SAMPLE = 5000  # rows of the canonical sample on which starts are made and compared
+
+
+@dataclass(frozen=True)
+class Start:
+    """A start: raw parameters, and optionally a box of its own."""
+
+    params: Mapping[str, Any]
+    box: Box | None = None
+
+
+@dataclass(frozen=True)
+class FittedMixture:
+    """The fitted density and the report of the fit."""
+
+    mixture: ConditionalMixture
+    result: FitResult
+
+
+def fit_mixture(
+    X: ArrayLike,
+    y: ArrayLike,
+    n_experts: int = 2,
+    *,
+    gate: str | Gate = "softmax",
+    expert: str | GaussianExpert = "gaussian",
+    sample_weight: ArrayLike | None = None,
+    gate_features: Sequence[int] | None = None,
+    expert_features: Sequence[int] | None = None,
+    init: str | Mapping[str, Any] | ArrayLike | Sequence[Start] = "kmeans",
+    n_init: int = 10,
+    solver: str | Solver = "auto",
+    tol: float = 1e-8,
+    max_iter: int = 1000,
+    gate_l2: float = 0.0,
+    variance_floor: float = 1e-6,
+    box: Box | None = None,
+    rng: np.random.Generator | int | None = None,
+    n_jobs: int = 1,
+    callback: Callable[[int, float], None] | None = None,
+    feature_names: Sequence[str] | None = None,
+) -> FittedMixture:
+    """Maximum-likelihood fit of `p(y|x) = Σ_k π_k(x) f_k(y|x)`.
+
+    Parameters
+    ----------
+    X : (n, d) array
+    y : (n,) or (n, D) array
+    n_experts : int
+        Number of experts K.
+    gate, expert : str or object
+        `"softmax"`, `"constant"`, or a gate; `"gaussian"` or an expert.
+    sample_weight : (n,) array, optional
+        Non-negative weights; an integer weight is the same as repeating the row.
+    gate_features, expert_features : sequence of int, optional
+        Columns that gate and experts use; default all.
+    init : str, dict, (n, K) array or list of Start
+        Kind of starts (`"kmeans"`, `"kmeans_x"`, `"kmeans_y"`, `"residuals"`, `"lines"`, `"random"`), parameters (one start from exactly
+        there), responsibilities, or a list of `Start`.
+    n_init : int
+        Number of starts when `init` is a name.
+    solver : {"auto", "em", "squarem", "newton", "lbfgs", "cem"} or Solver
+    tol : float
+        Nats of the whole sample that may still be gained (Newton decrement).
+    max_iter : int
+        Iterations of one start.
+    gate_l2 : float
+        Penalty `gate_l2/2 Σ_k |γ_k - γ̄|²` on the gate's slopes in units in which the features are uncorrelated with unit variance.
+    variance_floor : float
+        Smallest variance of an expert relative to the variance of y.
+    box : dict, optional
+        Bounds `name: (lower, upper)` on raw parameters, in the gauge with the last gate at zero.
+    rng : Generator or int, optional
+        Randomness of the starts.
+    n_jobs : int
+        Threads over blocks of rows; results do not depend on it.
+    callback : callable, optional
+        Called as `callback(iteration, loglik)`.
+    feature_names : sequence of str, optional
+
+    Returns
+    -------
+    FittedMixture
+        Experts are ordered by decreasing average gate probability, unless `box` or a list of starts fixes their order.
+
+    Raises
+    ------
+    ValueError
+        If an argument or the data cannot be used; the message says which, and what would be right.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from moestat.fitting import fit_mixture
+    >>> x = np.linspace(-1, 1, 200)[:, None]
+    >>> y = np.where(x[:, 0] > 0, 2 * x[:, 0], -3 * x[:, 0]) + 0.1 * np.sin(40 * x[:, 0])
+    >>> fitted = fit_mixture(x, y, rng=0)
+    >>> fitted.result.converged
+    True
+    """
+    began = time.perf_counter()
+    data = checks.data(X, y, sample_weight, n_experts)
+    resolved_gate, resolved_expert = resolve_gate(gate), resolve_expert(expert)
+    checks.settings(
+        solver=solver, solvers=("auto", *SOLVERS), n_init=n_init, tol=tol, max_iter=max_iter, gate_l2=gate_l2, variance_floor=variance_floor
+    )
+    d = data.X.shape[1]
+    explicit = [Start(init)] if isinstance(init, Mapping) else list(init) if _is_starts(init) else None
+    boxed = box is not None or bool(explicit and any(s.box is not None for s in explicit))
+    coordinates = Coordinates.choose(
+        data.X,
+        data.y,
+        data.weight,
+        gate=resolved_gate,
+        expert=resolved_expert,
+        n_experts=n_experts,
+        gate_columns=checks.columns(gate_features, d, "gate_features"),
+        expert_columns=checks.columns(expert_features, d, "expert_features"),
+        raw=boxed,
+        vector_y=data.vector_y,
+        feature_names=feature_names,
+    )
+
+    def objective_of(X: Array, y: Array, weight: Array, box: Box | None, n_jobs: int = 1) -> Objective:
+        bounds = None if box is None else coordinates.bounds(box)
+        return coordinates.objective(
+            X, y, weight, gate_l2=gate_l2, variance_floor=variance_floor, bounds=bounds, n_jobs=n_jobs
+        )
+
+    settings: dict[str, Any] = {"tol": tol, "max_iter": max_iter, "callback": callback}
+    with one_blas_thread():
+        objective = objective_of(data.X, data.y, data.weight, box, n_jobs)
+        if explicit is not None and any(s.box is not None for s in explicit):
+            objective, outcome = _own_boxes(solver, explicit, box, lambda b: objective_of(data.X, data.y, data.weight, b, n_jobs), coordinates, settings)
+        else:
+            sample = _sample(data, objective, objective_of, box)
+            starts = _starts(init, explicit, n_init, n_experts, coordinates, objective, sample, data, np.random.default_rng(rng))
+            refine = None
+            if n_experts > 2 and len(starts) > 1 and solver == "auto" and not boxed:
+                refine = _split_and_merge(coordinates, sample)
+            outcome = multistart(solver, objective, sample.objective, starts, refine=refine, **settings)
+        fixed_order = boxed or (explicit is not None and len(explicit) > 1)
+        return _report(outcome, objective, coordinates, fixed_order, solver, gate_l2, began)
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """The canonical sample on which starts are made, and its objective."""
+
+    X: Array
+    y: Array
+    weight: Array
+    objective: Objective
+
+
+def _is_starts(init: object) -> bool:
+    return isinstance(init, Sequence) and not isinstance(init, str) and len(init) > 0 and all(isinstance(s, Start) for s in init)
+
+
+def _sample(
+    data: checks.Data, objective: Objective, objective_of: Callable[[Array, Array, Array, Box | None], Objective], box: Box | None
+) -> _Sample:
+    weight = data.weight if data.weight.size else np.ones(len(data.X))
+    X, y, w = canonical_sample(data.X, data.y, weight, SAMPLE)
+    checks.enough_rows(len(X), objective.layout.n_experts)
+    return _Sample(X, y, w, objective_of(X, y, w, box))
+
+
+def _starts(
+    init: str | Mapping[str, Any] | ArrayLike | Sequence[Start],
+    explicit: list[Start] | None,
+    n_init: int,
+    n_experts: int,
+    coordinates: Coordinates,
+    objective: Objective,
+    sample: _Sample,
+    data: checks.Data,
+    rng: np.random.Generator,
+) -> list[Array]:
+    """Free vectors of all starts."""
+    if explicit is not None:
+        return [coordinates.theta(start.params) for start in explicit]
+    if n_experts == 1:
+        return [from_responsibilities(objective, np.ones((1, objective.rows.n)))]
+    if isinstance(init, str):
+        kinds = start_plan(init, n_init)
+        resp = (initial_responsibilities(kind, sample.X, sample.y, sample.weight, n_experts, rng) for kind in kinds)
+        return [from_responsibilities(sample.objective, r) for r in resp]
+    return [from_responsibilities(objective, checks.responsibilities(init, len(data.X), n_experts).T)]
+
+
+def from_responsibilities(objective: Objective, resp: Array) -> Array:
+    """Free vector after one M-step from responsibilities `(K, n)`."""
+    origin = objective.clip(np.zeros(objective.n_params))
+    return objective.maximise(origin, objective.em_pass(origin, np.ascontiguousarray(resp)).statistics)
+
+
+def _split_and_merge(coordinates: Coordinates, sample: _Sample) -> Callable[[Array], list[Array]]:
+    """Proposals around a solution; see `split_merge_candidates`."""
+    share = sample.weight / sample.weight.sum()
+    gate_raw, expert_raw = coordinates.gate_map, coordinates.expert_map
+    gate_center = gate_raw.raw(gate_raw.degree, gate_raw.columns).features(sample.X)[1:] @ share
+    expert_center = expert_raw.raw(expert_raw.degree, expert_raw.columns).features(sample.X)[1:] @ share
+
+    def propose(theta: Array) -> list[Array]:
+        resp = sample.objective.responsibilities(theta)
+        overlap = (resp * sample.weight) @ resp.T
+        candidates = split_merge_candidates(
+            coordinates.mixture(theta).params,
+            overlap,
+            gate_center=gate_center if len(gate_center) else None,
+            expert_center=expert_center if len(expert_center) else None,
+            keep_scale=coordinates.layout.expert.known_scale is not None,
+        )
+        return [coordinates.theta(c) for c in candidates]
+
+    return propose
+
+
+def _own_boxes(
+    solver: str | Solver,
+    starts: list[Start],
+    box: Box | None,
+    objective_of: Callable[[Box | None], Objective],
+    coordinates: Coordinates,
+    settings: dict[str, Any],
+) -> tuple[Objective, Outcome]:
+    """Every start within its own box; the best of them all, with its objective."""
+    results = []
+    for start in starts:
+        objective = objective_of(start.box if start.box is not None else box)
+        results.append((objective, multistart(solver, objective, objective, [coordinates.theta(start.params)], **settings)))
+    objective, best = max(results, key=lambda pair: pair[1].best.state.value)
+    values = np.sort([outcome.best.state.value for _, outcome in results])[::-1]
+    return objective, Outcome(best.best, values, len(starts))
+
+
+def _report(
+    outcome: Outcome,
+    objective: Objective,
+    coordinates: Coordinates,
+    fixed_order: bool,
+    solver: str | Solver,
+    gate_l2: float,
+    began: float,
+) -> FittedMixture:
+    """Order the experts, look for separation and degeneracy, and write the result."""
+    theta, status = outcome.best.state.theta, outcome.best.status
+    layout = objective.layout
+    mass = objective.gate_mass(theta)
+    order = list(range(layout.n_experts)) if fixed_order else [int(k) for k in np.argsort(-mass, kind="stable")]
+    rank = {k: i + 1 for i, k in enumerate(order)}
+    mixture = coordinates.mixture(theta, order)
+    floored = tuple(sorted(rank[k - 1] for k in on_floor(objective, theta)))
+    separation = diagnosis.separation(objective, theta) if gate_l2 == 0.0 else None
+    messages = list(diagnosis.collinearity(coordinates))
+    idle = diagnosis.idle_experts(objective, theta)
+    if idle:
+        messages.append(diagnosis.idle_message([rank[k] for k in idle]))
+    direction = None
+    if separation is not None:
+        gate = coordinates.gate_map.to_raw(separation)[order]
+        direction = gate - gate[-1]
+        if status is Status.CERTIFIED:
+            status = Status.SEPARATED
+    if floored and status.certified:
+        status = Status.DEGENERATE
+    active = diagnosis.active_bounds(objective, theta, coordinates, order)
+    penalty = objective.penalty_value(theta)
+    offset = coordinates.loglik_offset(objective.total_weight)
+    penalised = outcome.best.state.value + offset
+    result = FitResult(
+        loglik=penalised + penalty,
+        penalised=penalised,
+        status=status,
+        n_iter=max(len(outcome.best.trace) - 1, 1),
+        seconds=time.perf_counter() - began,
+        solver=solver if isinstance(solver, str) else solver.name,
+        trace=np.asarray(outcome.best.trace) + offset,
+        certificate=agreement(outcome),
+        starts=outcome.values + offset,
+        active_bounds=active,
+        floored=floored,
+        separation=direction,
+        messages=tuple(messages),
+    )
+    return FittedMixture(mixture, result)
+
+
+@cache
+def _blas() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Keep BLAS to one thread: the blocks are small, and threads over blocks are ours."""
+    with _blas().limit(limits=1, user_api="blas"):
+        yield

@@ -1,0 +1,170 @@
+"""Many starts: short EM on a sample, the best followed to the end, agreement counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moestat.objective import Objective
+from moestat.solvers.base import Run, Solver, State, Status, run, short_run
+from moestat.solvers.certificate import Certificate
+from moestat.solvers.em import EM
+from moestat.solvers.newton import Newton
+
+Array = NDArray[np.float64]
+Callback = Callable[[int, float], None]
+
+SHORT_STEPS = (6, 12)  # EM steps of the two rounds; half of the starts survive the first
+AGREEMENT = 1e-4  # nats: runs that end this close have reached the same optimum
+CHEAP = 200_000  # rows times parameters: below it more starts are followed to the end
+HANDOVER = 0.1  # nats: EM hands over to Newton when it expects to gain less than this
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The best run, the values of all runs that were followed to the end, and how many starts there were."""
+
+    best: Run
+    values: Array
+    n_starts: int
+
+
+def auto(objective: Objective, theta: Array, *, tol: float, max_iter: int, callback: Callback | None = None) -> Run:
+    """EM while it is fast, then trust-region Newton.
+
+    EM is left when it expects little more, or when its gains shrink slowly (it is then far from the optimum in
+    parameters although close in likelihood), at the latest after 50 steps.
+    """
+    em = EM()
+    state = em.init(objective, objective.clip(theta))
+    trace = [state.value]
+    for iteration in range(1, min(50, max_iter) + 1):
+        before = state.memory["gain"]
+        new = em.step(objective, state)
+        gain = new.memory["gain"]
+        state = new
+        trace.append(state.value)
+        if callback is not None:
+            callback(iteration, state.value)
+        slow = iteration >= 4 and gain > 0.7 * before
+        if state.stalled or not np.isfinite(state.value) or state.remaining < HANDOVER or slow:
+            break
+    rest = run(Newton(), objective, state.theta, tol=tol, max_iter=max(max_iter - len(trace) + 1, 1), callback=callback)
+    return replace(rest, trace=(*trace, *rest.trace[1:]))
+
+
+def follow(solver: str | Solver, objective: Objective, theta: Array, *, tol: float, max_iter: int, callback: Callback | None) -> Run:
+    """One start to the end by the named solver."""
+    from moestat.solvers import SOLVERS
+
+    if solver == "auto":
+        return auto(objective, theta, tol=tol, max_iter=max_iter, callback=callback)
+    chosen = SOLVERS[solver]() if isinstance(solver, str) else solver
+    return run(chosen, objective, theta, tol=tol, max_iter=max_iter, callback=callback)
+
+
+def on_floor(objective: Objective, theta: Array) -> tuple[int, ...]:
+    """Experts (from 1) whose scale is at its lower bound."""
+    layout = objective.layout
+    if layout.expert.known_scale is not None:
+        return ()
+    params = layout.unpack(theta)
+    low = objective.scale_floor()
+    return tuple(int(k) + 1 for k in np.flatnonzero((params.scale <= low + 1e-6).any(axis=1)))
+
+
+def multistart(
+    solver: str | Solver,
+    objective: Objective,
+    sample: Objective,
+    starts: Sequence[Array],
+    *,
+    tol: float,
+    max_iter: int,
+    callback: Callback | None = None,
+    refine: Callable[[Array], Sequence[Array]] | None = None,
+) -> Outcome:
+    """Follow the most promising starts to the end.
+
+    `sample` is the objective on the (canonical, possibly thinned) sample on which the short EM runs; `refine` proposes
+    further starts around a solution (split and merge).
+    """
+    if len(starts) == 1:
+        best = follow(solver, objective, starts[0], tol=tol, max_iter=max_iter, callback=callback)
+        return Outcome(best, np.array([best.state.value]), 1)
+    em = EM()
+    states = [short_run(em, sample, theta, SHORT_STEPS[0]) for theta in starts]
+    order = _ranking(sample, states)
+    states = [_continue(em, sample, states[i], SHORT_STEPS[1]) for i in order[: max(2, -(-len(order) // 2))]]
+    states = [states[i] for i in _ranking(sample, states)]
+    if refine is not None:
+        states = _refined(em, sample, states, refine)
+    work = objective.rows.n * objective.n_params
+    keep = len(states) if work < CHEAP else min(len(states), 3)
+    runs: list[Run] = []
+    for i, state in enumerate(states):
+        if i >= keep and any(not on_floor(objective, r.state.theta) for r in runs):
+            break
+        if runs and work >= CHEAP and i > 0 and _hopeless(sample, states[0], state):
+            continue
+        runs.append(follow(solver, objective, state.theta, tol=tol, max_iter=max_iter, callback=callback))
+    finite = [r for r in runs if np.isfinite(r.state.value)] or runs
+    sound = [r for r in finite if not on_floor(objective, r.state.theta)] or finite
+    best = max(sound, key=lambda r: r.state.value)
+    values = np.sort([r.state.value for r in sound])[::-1]
+    return Outcome(best, values, len(starts))
+
+
+def _hopeless(sample: Objective, best: State, state: State) -> bool:
+    """Whether a start is so far behind after the short runs that no EM would make it good."""
+    return state.value < best.value - max(20.0, 0.01 * sample.rows.n)
+
+
+def _continue(em: EM, objective: Objective, state: State, n_steps: int) -> State:
+    for _ in range(n_steps):
+        if state.stalled or not np.isfinite(state.value) or state.remaining < 1e-3:
+            break
+        state = em.step(objective, state)
+    return state
+
+
+def _ranking(objective: Objective, states: Sequence[State]) -> list[int]:
+    """Best first; degenerate and non-finite states last."""
+
+    def key(i: int) -> tuple[bool, bool, float]:
+        state = states[i]
+        finite = bool(np.isfinite(state.value))
+        return (not finite, finite and bool(on_floor(objective, state.theta)), -state.value if finite else 0.0)
+
+    return sorted(range(len(states)), key=key)
+
+
+def _refined(em: EM, sample: Objective, states: list[State], refine: Callable[[Array], Sequence[Array]]) -> list[State]:
+    """Put split-and-merge moves of the best state before it as long as they raise its likelihood."""
+    for _ in range(3):
+        best = states[0]
+        tried = [_continue(em, sample, short_run(em, sample, theta, 10), 20) for theta in refine(best.theta)]
+        tried = [s for s in tried if np.isfinite(s.value) and not on_floor(sample, s.theta) and s.value > best.value + 1.0]
+        if not tried:
+            break
+        states = [max(tried, key=lambda s: s.value), *states]
+    return states
+
+
+def agreement(outcome: Outcome) -> Certificate:
+    """The best run's certificate with the number of starts and of those that agree."""
+    best = outcome.best.state.value
+    agree = int((outcome.values >= best - AGREEMENT).sum())
+    return replace(outcome.best.certificate, n_starts=outcome.n_starts, n_agree=agree, rule=_rule(outcome.best.status))
+
+
+def _rule(status: Status) -> str:
+    return {
+        Status.CERTIFIED: "Newton decrement below tol",
+        Status.MAX_ITER: "iteration limit",
+        Status.PARTITION: "partition repeated",
+        Status.NONFINITE: "non-finite value",
+    }.get(status, "no step raised the log-likelihood")
