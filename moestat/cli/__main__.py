@@ -1,0 +1,5 @@
+"""``python -m moestat.cli``."""
+
+from . import main
+
+main()

@@ -1,0 +1,62 @@
+"""Plain-text tables of rates and parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..simulate.rates import RateEstimate
+
+__all__ = ["rate_table", "text_table"]
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Aligned columns; the first ``left`` are flush left, the others flush right.
+
+    Examples
+    --------
+    >>> print(text_table(["loss", "slope"], [["D1", "-0.5"]]))
+    loss  slope
+    D1     -0.5
+    """
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = []
+    for row in [header, *rows]:
+        cells = [cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def _exponents(rate: RateEstimate) -> str:
+    return "" if rate.theory is None else ("<= " if rate.bound == "at-most" else "") + f"{rate.theory:.3g}"
+
+
+def rate_table(rates: Mapping[str, RateEstimate]) -> str:
+    """One row a loss: slope, interval, theory, verdict, sizes used, constant; notes below."""
+    rows, notes = [], []
+    for label, rate in rates.items():
+        interval = f"[{_number(rate.ci[0])}, {_number(rate.ci[1])}]" if math.isfinite(rate.ci[0]) else ""
+        used = f"{rate.n_used[0]}..{rate.n_used[-1]}" if rate.n_used else ""
+        constant = ""
+        if rate.predicted_constant is not None and math.isfinite(rate.constant):
+            sign = "agrees" if rate.constant_agrees else "differs"
+            constant = f"{rate.constant:.2f} +- {rate.constant_se:.2f} ({rate.predicted_constant:.2f}, {sign})"
+        certified = f"{rate.n_cells - rate.uncertified}/{rate.n_cells}"
+        rows.append([label, _number(rate.slope), interval, _exponents(rate), rate.verdict, used, certified, constant])
+        if rate.n_dropped:
+            sizes = ", ".join(map(str, rate.n_dropped))
+            notes.append(f"{label}: n = {sizes} dropped, a straight line does not fit with them")
+        if rate.verdict == "uncertified":
+            notes.append(f"{label}: fewer than 95 % of the cells are certified maximisers; --allow-uncertified gives the slope")
+        elif rate.verdict == "not asymptotic yet":
+            notes.append(f"{label}: too few sizes lie on a straight line for a verdict; add larger n")
+    header = ["loss", "slope", "95% interval", "theory", "verdict", "n used", "certified", "constant (predicted)"]
+    if not any(row[-1] for row in rows):
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    return "\n".join([text_table(header, rows), *notes])
