@@ -96,7 +96,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 def write_results(name: str, rows: Any, **settings: Any) -> Path:
     """``benchmarks/results/<name>.json`` with the machine and the versions."""
     RESULTS.mkdir(exist_ok=True)
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in ("moestat", "numpy", "scipy", "numba", "jax"):
         try:
             versions[package] = version(package)

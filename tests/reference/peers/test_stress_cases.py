@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from moestat.fitting import FittedMixture, fit_mixture
+from moestat.mixture import ConditionalMixture
 
 HERE = Path(__file__).parent
 STRESS: dict[str, dict[str, Any]] = {c["name"]: c for c in json.loads((HERE / "peers.json").read_text())["stress"]}
@@ -94,10 +95,29 @@ def test_fewer_rows_than_parameters_is_an_error_or_is_named() -> None:
 
 def test_separated_gate_is_reported_with_its_direction() -> None:
     fitted, said = fit("separable_gate")
+    X, y = load("separable_gate")
     assert "separat" in said
     assert "gate_l2" in said
-    assert "x1" in said
     assert np.max(np.abs(fitted.mixture.params["gate_coef"])) < 1e6
+    direction = fitted.result.separation
+    assert direction is not None
+    assert direction.shape == (2, 2)
+    # further along the direction the likelihood never falls, and what it gains in all is below the tolerance
+    logliks = [
+        np.sum(along(fitted.mixture, length * direction / np.max(np.abs(direction))).log_density(X, y))
+        for length in (0.0, 1.0, 10.0, 100.0)
+    ]
+    assert np.all(np.diff(logliks) >= -1e-10)
+    assert logliks[-1] - logliks[0] <= 1e-6
+
+
+def along(mixture: ConditionalMixture, gate_change: np.ndarray) -> ConditionalMixture:
+    """The mixture with ``gate_change`` (K, 1 + d), intercept first, added to its gate."""
+    params = mixture.params | {
+        "gate_intercept": mixture.params["gate_intercept"] + gate_change[:, 0],
+        "gate_coef": mixture.params["gate_coef"] + gate_change[:, 1:],
+    }
+    return ConditionalMixture(gate=mixture.gate, expert=mixture.expert, params=params)
 
 
 def test_points_exactly_on_a_line_name_the_expert_on_the_floor() -> None:
@@ -107,6 +127,7 @@ def test_points_exactly_on_a_line_name_the_expert_on_the_floor() -> None:
     scale = fitted.mixture.params["expert_scale"]
     expert = int(np.argmin(scale)) + 1
     assert scale[expert - 1] < 1e-2 * np.std(y)
+    assert expert in fitted.result.floored
     assert "floor" in said
     assert str(expert) in said
 
