@@ -79,6 +79,9 @@ def test_fit_reaches_the_maximiser(name: str, solver: str) -> None:
     found = fitted.mixture.permuted(order).canonical().params
     for key, text in maximum["params"].items():
         value = numbers(text)
+        if key == "gate_coef" and case["gate"] == "constant":
+            assert not np.any(found[key])
+            continue
         np.testing.assert_allclose(found[key], value, rtol=10.0**-PARAMETER_DIGITS, atol=0.0, err_msg=key)
 
 

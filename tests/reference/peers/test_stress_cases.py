@@ -70,14 +70,28 @@ def test_scale_of_the_response_shifts_the_loglik() -> None:
     assert fit("tiny_scale_y_1e6")[0].result.loglik - shift == pytest.approx(fit("baseline")[0].result.loglik, abs=1e-7)
 
 
-def test_outlier_keeps_both_experts() -> None:
+def test_outlier_keeps_both_experts_and_the_peers_higher_value_is_a_spike() -> None:
     fitted, said = fit("outlier_y_1000")
     X, y = load("outlier_y_1000")
     assert_finite(fitted, X, y)
-    on_floor = np.min(fitted.mixture.params["expert_scale"]) < 1e-4 * np.std(y)
-    # all but one point follow two lines: either the better peer's answer, or the spike on the outlier, and named
-    assert fitted.result.loglik >= best_peer("outlier_y_1000") - 1e-6
-    assert not on_floor or "floor" in said
+    assert fitted.result.floored
+    assert "floor" in said
+    # without the floor there is no maximum: one line for all, and an ever narrower spike on the outlier
+    outlier = int(np.argmax(y))
+    slope, intercept = np.polyfit(np.delete(X[:, 0], outlier), np.delete(y, outlier), 1)
+    residual = np.delete(y - intercept - slope * X[:, 0], outlier)
+    logliks = []
+    for width in (1e-3, 1e-9, 1e-30):
+        params = {
+            "gate_intercept": [np.log(len(y) - 1.0), 0.0],
+            "gate_coef": [[0.0], [0.0]],
+            "expert_intercept": [intercept, y[outlier]],
+            "expert_coef": [[slope], [0.0]],
+            "expert_scale": [np.std(residual), width],
+        }
+        logliks.append(np.sum(ConditionalMixture(params=params).log_density(X, y)))
+    assert np.all(np.diff(logliks) > 10.0)
+    assert logliks[-1] > best_peer("outlier_y_1000")
 
 
 def test_fewer_rows_than_parameters_is_an_error_or_is_named() -> None:
@@ -137,6 +151,12 @@ def test_six_experts_on_two_lines() -> None:
     X, y = load("overspecified_K6")
     assert_finite(fitted, X, y)
     assert fitted.mixture.n_experts == 6  # none is dropped silently
-    # the peers without a spike end at -210.07 and below
     assert fitted.result.loglik >= STRESS["overspecified_K6"]["peers"]["depmixS4"] - 1e-6
     assert fitted.result.loglik >= fit("baseline")[0].result.loglik
+
+
+def test_six_experts_from_local_lines_beat_every_peer() -> None:
+    X, y = load("overspecified_K6")
+    fitted = fit_mixture(X, y, n_experts=6, init="lines", n_init=100, rng=np.random.default_rng(1))
+    assert not fitted.result.floored
+    assert fitted.result.loglik >= best_peer("overspecified_K6") - 1e-6
