@@ -68,7 +68,7 @@ class RateEstimate:
     local_slopes : tuple of (int, int, float, float)
         Between neighbours: n, next n, slope, standard error.
     constant, constant_se : float
-        Weighted mean of ``n^(-theory) * mean`` over the larger half of ``n_used``, with its Monte-Carlo error.
+        Mean of ``n^(-theory) * loss`` over the replicates of the larger half of ``n_used``, with its Monte-Carlo error.
     predicted_constant : float or None
     """
 
@@ -317,11 +317,10 @@ def _constant(points: list[RatePoint], used: tuple[int, ...], theory: float | No
     if theory is None:
         return math.nan, math.nan
     larger = set(used[len(used) // 2 :])
-    rows = [(p.mean * p.n**-theory, p.mean_se * p.n**-theory) for p in points if p.n in larger]
-    value, error = (np.array(column) for column in zip(*rows, strict=True))
-    weight = (value / error) ** 2  # the coefficient of variation decides: a small mean must not pull
-    weight = weight / weight.sum()
-    return float((weight * value).sum()), float(np.sqrt((weight**2 * error**2).sum()))
+    rows = [(p.mean, p.mean_se, p.n, p.cells - p.failures) for p in points if p.n in larger]
+    mean, error, n, reps = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
+    scale = reps / reps.sum() * n**-theory  # weights by replicates: estimated variances would favour small means
+    return float(scale @ mean), float(np.sqrt(scale**2 @ error**2))
 
 
 def _at(frame: pd.DataFrame, loss: Loss, fit: Fit) -> pd.DataFrame:
