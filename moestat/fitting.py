@@ -20,8 +20,9 @@ from moestat.mixture import ConditionalMixture
 from moestat.objective import Objective
 from moestat.solvers import SOLVERS
 from moestat.solvers.base import FitResult, Solver, Status
+from moestat.solvers.moves import split_merge_candidates
 from moestat.solvers.multistart import Outcome, agreement, multistart, on_floor
-from moestat.solvers.starts import canonical_sample, initial_responsibilities, split_merge_candidates, start_plan
+from moestat.solvers.starts import canonical_sample, initial_responsibilities, start_plan
 
 Array = NDArray[np.float64]
 Box = Mapping[str, tuple[ArrayLike, ArrayLike]]

@@ -1,8 +1,7 @@
-"""Starting values: functions of the weighted empirical measure, reproducible, robust, quick."""
+"""Starting values: functions of the weighted empirical measure, reproducible, robust."""
 
 from __future__ import annotations
 
-import time
 import warnings
 
 import numpy as np
@@ -11,13 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moestat.solvers.kmeans import fill_empty, standardised
+from moestat.solvers.moves import perturbed, split_merge_candidates
 from moestat.solvers.starts import (
     START_KINDS,
     canonical_sample,
     draw_rows,
     initial_responsibilities,
-    perturbed,
-    split_merge_candidates,
     start_plan,
     weighted_kmeans,
 )
@@ -375,18 +373,6 @@ def test_known_scale_stays() -> None:
     ):
         assert set(moved) == set(params)
     assert np.array_equal(moved["expert_covariance"], np.tile(np.eye(2), (4, 1, 1)))
-
-
-def test_kmeans_of_five_thousand_rows_is_quick() -> None:
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(5000, 5))
-    y = X[:, :1] + rng.normal(size=(5000, 1))
-    seconds = []
-    for seed in range(5):
-        begin = time.perf_counter()
-        initial_responsibilities("kmeans", X, y, np.ones(5000), 8, np.random.default_rng(seed))
-        seconds.append(time.perf_counter() - begin)
-    assert min(seconds) < 0.03
 
 
 def test_fill_empty_splits_a_cluster_of_negligible_weight() -> None:
