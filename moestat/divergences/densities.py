@@ -1,0 +1,192 @@
+"""Conditional densities as the divergences see them: Gaussian components at points x, and where their gates switch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+
+class ConditionalDensity(Protocol):
+    """A conditional density of y given x; `ConditionalMixture` and `RegressionTruth` are ones.
+
+    The quadrature rules use the Gaussian components (gate, mean, standard deviation), Monte Carlo uses `log_density` and
+    `sample`.
+    """
+
+    def log_gate(self, X: ArrayLike) -> Array:
+        """Log-probabilities of the components (n,K)."""
+
+    def expert_mean(self, X: ArrayLike) -> Array:
+        """Means of the components (n,K)."""
+
+    def expert_std(self, X: ArrayLike) -> Array:
+        """Standard deviations of the components (n,K)."""
+
+    def log_density(self, X: ArrayLike, y: ArrayLike) -> Array:
+        """Log-density (n,)."""
+
+    def mean(self, X: ArrayLike) -> Array:
+        """Regression function (n,)."""
+
+    def sample(self, X: ArrayLike, rng: np.random.Generator) -> Any:
+        """One response for each row (n,)."""
+
+
+@dataclass(frozen=True)
+class RegressionTruth:
+    """The law ``Y = h(x) + scale(x) * N(0,1)`` with any function h: a truth that need not be a mixture of experts.
+
+    Parameters
+    ----------
+    mean_function : callable
+        Rows (n,d) to means (n,).
+    scale : float or callable
+        Standard deviation, or a function of rows (n,d).
+    n_features : int
+
+    Examples
+    --------
+    >>> truth = RegressionTruth(lambda X: np.sin(X[:, 0]), 0.3)
+    >>> truth.mean([[0.0]])
+    array([0.])
+    """
+
+    mean_function: Callable[[Array], ArrayLike]
+    scale: float | Callable[[Array], ArrayLike]
+    n_features: int = 1
+
+    @property
+    def n_experts(self) -> int:
+        """One component."""
+        return 1
+
+    def mean(self, X: ArrayLike) -> Array:
+        """Regression function (n,)."""
+        rows = self._rows(X)
+        return np.broadcast_to(np.asarray(self.mean_function(rows), dtype=np.float64), rows.shape[:1])
+
+    def std(self, X: ArrayLike) -> Array:
+        """Standard deviation (n,)."""
+        rows = self._rows(X)
+        scale = self.scale(rows) if callable(self.scale) else self.scale
+        return np.broadcast_to(np.asarray(scale, dtype=np.float64), rows.shape[:1])
+
+    def gate_proba(self, X: ArrayLike) -> Array:
+        """Ones (n,1)."""
+        return np.ones((self._rows(X).shape[0], 1))
+
+    def log_gate(self, X: ArrayLike) -> Array:
+        """Zeros (n,1)."""
+        return np.zeros((self._rows(X).shape[0], 1))
+
+    def expert_mean(self, X: ArrayLike) -> Array:
+        """Regression function (n,1)."""
+        return self.mean(X)[:, None]
+
+    def expert_std(self, X: ArrayLike) -> Array:
+        """Standard deviation (n,1)."""
+        return self.std(X)[:, None]
+
+    def log_density(self, X: ArrayLike, y: ArrayLike) -> Array:
+        """Log-density (n,)."""
+        scale = self.std(X)
+        z = (np.asarray(y, dtype=np.float64) - self.mean(X)) / scale
+        density: Array = -0.5 * z**2 - np.log(scale) - 0.5 * np.log(2.0 * np.pi)
+        return density
+
+    def sample(self, X: ArrayLike, rng: np.random.Generator) -> Array:
+        """One response for each row (n,)."""
+        mean = self.mean(X)
+        drawn: Array = mean + self.std(X) * rng.standard_normal(mean.shape)
+        return drawn
+
+    def _rows(self, X: ArrayLike) -> Array:
+        rows = np.asarray(X, dtype=np.float64)
+        rows = rows[:, None] if rows.ndim == 1 else rows
+        if rows.ndim != 2 or rows.shape[1] != self.n_features:
+            raise ValueError(f"X must have shape (n,{self.n_features}), got {np.shape(X)}.")
+        return rows
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """Gaussian components at q points x: log-probabilities, means and standard deviations, each (q,K)."""
+
+    log_gate: Array
+    mean: Array
+    std: Array
+
+    @classmethod
+    def of(cls, density: ConditionalDensity, X: Array) -> Components:
+        """The components of a conditional density at rows (q,d)."""
+        mean = np.asarray(density.expert_mean(X), dtype=np.float64)
+        std = np.broadcast_to(np.asarray(density.expert_std(X), dtype=np.float64), mean.shape)
+        return cls(np.asarray(density.log_gate(X), dtype=np.float64), mean, std)
+
+    def log_density(self, y: Array) -> Array:
+        """Log-densities (q,N) at responses (q,N)."""
+        level = (self.log_gate - np.log(self.std) - 0.5 * np.log(2.0 * np.pi)).T[:, :, None]
+        terms = y[None] - self.mean.T[:, :, None]
+        terms *= (1.0 / self.std).T[:, :, None]
+        np.square(terms, out=terms)
+        terms *= -0.5
+        terms += level
+        if terms.shape[0] == 1:
+            return np.asarray(terms[0])
+        top = terms.max(axis=0)
+        terms -= top
+        np.exp(terms, out=terms)
+        log_density: Array = np.log(terms.sum(axis=0)) + top
+        return log_density
+
+    def cdf(self, y: Array) -> Array:
+        """Distribution functions (q,N) at responses (q,N)."""
+        from scipy.special import ndtr
+
+        z = (y[None] - self.mean.T[:, :, None]) / self.std.T[:, :, None]
+        total: Array = (np.exp(self.log_gate).T[:, :, None] * ndtr(z)).sum(axis=0)
+        return total
+
+    def take(self, rows: NDArray[np.int64]) -> Components:
+        """Components at some of the points."""
+        return Components(self.log_gate[rows], self.mean[rows], self.std[rows])
+
+
+def gate_transitions(*densities: Any) -> Array:
+    """For one feature, points around which two experts of a softmax gate change places: ``c, c ± 6/|Δβ1|``, ``c = -Δβ0/Δβ1``.
+
+    Densities without softmax parameters give none. Points much closer than a transition is wide are thinned out, and pairs
+    that both have no probability at their transition are left out.
+    """
+    points: list[Array] = []
+    widths: list[Array] = []
+    for density in densities:
+        params = getattr(density, "params", {})
+        slope = np.asarray(params.get("gate_coef", np.zeros((1, 0))), dtype=np.float64)
+        if slope.shape[1] != 1 or slope.shape[0] < 2:
+            continue
+        left, right = np.triu_indices(slope.shape[0], 1)
+        rise = slope[left, 0] - slope[right, 0]
+        level = np.asarray(params["gate_intercept"], dtype=np.float64)
+        steep = np.abs(rise) > 1e-8
+        left, right, rise = left[steep], right[steep], rise[steep]
+        centre = -(level[left] - level[right]) / rise
+        share = density.log_gate(centre[:, None])
+        seen = share[np.arange(centre.size), left] > np.log(1e-8)
+        width = 6.0 / np.abs(rise[seen])
+        points += [centre[seen], centre[seen] - width, centre[seen] + width]
+        widths += [width] * 3
+    if not points:
+        return np.zeros(0)
+    x, reach = np.concatenate(points), np.concatenate(widths)
+    kept: list[int] = []
+    for place in np.argsort(x):
+        if not kept or x[place] - x[kept[-1]] > 0.25 * min(reach[place], reach[kept[-1]]):
+            kept.append(int(place))
+    return x[kept]
