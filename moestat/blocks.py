@@ -85,7 +85,11 @@ def ranges(n: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def accumulate(
-    work: Callable[[list[tuple[int, int]]], T], n: int, size: int, add: Callable[[T, T], T], pool: ThreadPoolExecutor | None
+    work: Callable[[list[tuple[int, int]]], T],
+    n: int,
+    size: int,
+    add: Callable[[T, T], T],
+    pool: ThreadPoolExecutor | None,
 ) -> T:
     """Sum `work(blocks)` over fixed groups of blocks, in a fixed order whatever the number of threads."""
     blocks = list(ranges(n, size))

@@ -30,15 +30,21 @@ def numeric(name: str, value: ArrayLike) -> Array:
     try:
         out = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be numeric; it could not be read as floating-point numbers ({error}).") from error
+        raise ValueError(
+            f"{name} must be numeric; it could not be read as floating-point numbers ({error})."
+        ) from error
     if np.iscomplexobj(value):
         raise ValueError(f"{name} is complex; it must be real.")
     if not np.isfinite(out).all():
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(out))[0])
-        raise ValueError(f"{name} contains {out[place]} at {_where(place)}; remove or impute the rows with NaN or infinity.")
+        raise ValueError(
+            f"{name} contains {out[place]} at {_where(place)}; remove or impute the rows with NaN or infinity."
+        )
     if out.size and np.abs(out).max() > LARGEST:
         place = tuple(int(i) for i in np.argwhere(np.abs(out) > LARGEST)[0])
-        raise ValueError(f"{name} contains {out[place]:g} at {_where(place)}; rescale it to magnitudes below {LARGEST:g}.")
+        raise ValueError(
+            f"{name} contains {out[place]:g} at {_where(place)}; rescale it to magnitudes below {LARGEST:g}."
+        )
     return out
 
 
@@ -60,7 +66,9 @@ def data(X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, n_experts:
     if features.ndim != 2:
         raise ValueError(f"X has shape {features.shape}; expected (n, d) (reshape one feature by X[:, None]).")
     if target.ndim not in (1, 2) or len(target) != len(features):
-        raise ValueError(f"y has shape {target.shape}; expected ({len(features)},) or ({len(features)}, D) to go with X {features.shape}.")
+        raise ValueError(
+            f"y has shape {target.shape}; expected ({len(features)},) or ({len(features)}, D) to go with X {features.shape}."
+        )
     if target.ndim == 2 and target.shape[1] == 0:
         raise ValueError("y has no columns; expected at least one response.")
     if not len(features):

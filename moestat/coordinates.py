@@ -86,7 +86,15 @@ class Coordinates:
         return np.ascontiguousarray(((y - self.y_center) / self.y_scale).T)
 
     def objective(
-        self, X: Array, y: Array, weight: Array, *, gate_l2: float, variance_floor: float, bounds: Array | None, n_jobs: int = 1
+        self,
+        X: Array,
+        y: Array,
+        weight: Array,
+        *,
+        gate_l2: float,
+        variance_floor: float,
+        bounds: Array | None,
+        n_jobs: int = 1,
     ) -> Objective:
         """The log-likelihood of rows `X`, `y (n, D)`."""
         rows = Rows.build(X, self.standardise(y), weight, self.gate_map, self.expert_map)
@@ -164,7 +172,9 @@ class Coordinates:
             value = {}
             for name, shape in shapes.items():
                 try:
-                    value[name] = np.broadcast_to(np.asarray(box[name][side] if name in box else default, dtype=float), shape)
+                    value[name] = np.broadcast_to(
+                        np.asarray(box[name][side] if name in box else default, dtype=float), shape
+                    )
                 except ValueError as error:
                     raise ValueError(f"box[{name!r}] has bounds that do not broadcast to the shape {shape}.") from error
             sd = value["expert_scale"].reshape(k, d)
@@ -175,9 +185,7 @@ class Coordinates:
             coef = np.concatenate(
                 [value["expert_intercept"].reshape(k, d, 1), value["expert_coef"].reshape(k, d, -1)], axis=2
             )
-            scale = np.full(layout.known_scale.shape, default)
-            if not layout.expert.full(d):
-                scale = log_sd
+            scale = np.full(layout.known_scale.shape, default) if layout.expert.full(d) else log_sd
             head = gate[: layout.n_scored].ravel()
             packed = layout.pack(Parameters(np.zeros((k, layout.q_gate)), coef, scale))
             packed[: len(head)] = head
@@ -217,4 +225,6 @@ def _known(known: Array, n_experts: int, n_responses: int) -> Array:
         return known[:, None]
     if known.shape == (n_experts, n_responses):
         return known
-    raise ValueError(f"variance has shape {known.shape}; a known standard deviation is a number, (K,) = ({n_experts},) or (K, D).")
+    raise ValueError(
+        f"variance has shape {known.shape}; a known standard deviation is a number, (K,) = ({n_experts},) or (K, D)."
+    )

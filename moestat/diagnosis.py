@@ -20,12 +20,9 @@ REACH = 30.0  # change of the largest score over which the likelihood must not f
 IDLE = 1e-8  # share of the total responsibility below which an expert is idle
 
 
-def idle_experts(objective: Objective, theta: Array) -> list[int]:
-    """Experts (from 0) that have lost practically all responsibility."""
-    if objective.layout.n_experts == 1:
-        return []
-    resp = objective.responsibility_mass(theta)
-    return [int(k) for k in np.flatnonzero(resp <= IDLE * resp.sum())]
+def idle_experts(mass: Array) -> list[int]:
+    """Experts (from 0) that have lost practically all responsibility; `mass (K,)` is their total responsibility."""
+    return [] if len(mass) == 1 else [int(k) for k in np.flatnonzero(mass <= IDLE * mass.sum())]
 
 
 def idle_message(experts: Sequence[int]) -> str:
@@ -34,7 +31,9 @@ def idle_message(experts: Sequence[int]) -> str:
     return f"expert {names} has no responsibility for any row: the fit uses fewer experts than asked for. Lower n_experts or raise n_init."
 
 
-def separation(objective: Objective, theta: Array) -> Array | None:
+def separation(
+    objective: Objective, theta: Array, derivatives: tuple[float, Array, Array], idle: Sequence[int]
+) -> Array | None:
     """Direction `(K, q)` of the gate along which the likelihood rises to its supremum at infinity, or None.
 
     Candidates are the flattest directions of the gate's curvature; one counts if the log-likelihood does not fall when
@@ -44,16 +43,24 @@ def separation(objective: Objective, theta: Array) -> Array | None:
     s, q = layout.n_scored, layout.q_gate
     if s == 0 or layout.gate.degree == 0:
         return None
-    value, gradient, hessian = objective.derivatives(theta)
+    value, gradient, hessian = derivatives
     values, vectors = np.linalg.eigh(-hessian[: s * q, : s * q])
-    idle = idle_experts(objective, theta)
+    flat = np.flatnonzero(values <= FLAT * objective.total_weight / layout.n_experts)
+    if not flat.size:
+        return None
     largest_score = np.sqrt(float(np.max(np.diag(objective.gram)) / objective.total_weight))
-    for j in np.flatnonzero(values <= FLAT * objective.total_weight / layout.n_experts):
+    for j in flat:
         v = vectors[:, j]
         for sign in np.array([1.0, -1.0]) * (1.0 if gradient[: s * q] @ v >= 0.0 else -1.0):
             direction = np.zeros((layout.n_experts, q))
             direction[:s] = (sign * v).reshape(s, q)
-            if idle and np.abs(direction - direction.mean(axis=0))[[k for k in range(layout.n_experts) if k not in idle]].max() < 1e-3:
+            if (
+                idle
+                and np.abs(direction - direction.mean(axis=0))[
+                    [k for k in range(layout.n_experts) if k not in idle]
+                ].max()
+                < 1e-3
+            ):
                 continue
             far = theta.copy()
             far[: s * q] += REACH / largest_score * direction[:s].ravel()
@@ -72,7 +79,9 @@ def collinearity(coordinates: Coordinates) -> list[str]:
     for where, feature_map in maps.items():
         if feature_map.dependent:
             terms = ["Intercept", *feature_map.names(names)]
-            listed = ", ".join(terms[j] for j in feature_map.dependent[:10]) + (", …" if len(feature_map.dependent) > 10 else "")
+            listed = ", ".join(terms[j] for j in feature_map.dependent[:10]) + (
+                ", …" if len(feature_map.dependent) > 10 else ""
+            )
             out.append(
                 f"the features of the {where} are constant or linearly dependent ({listed}): rank "
                 f"{feature_map.n_features} of {feature_map.n_raw}. The minimum-norm coefficients are returned; drop columns for unique ones."
@@ -80,7 +89,9 @@ def collinearity(coordinates: Coordinates) -> list[str]:
     return out
 
 
-def active_bounds(objective: Objective, theta: Array, coordinates: Coordinates, order: Sequence[int]) -> tuple[str, ...]:
+def active_bounds(
+    objective: Objective, theta: Array, coordinates: Coordinates, order: Sequence[int]
+) -> tuple[str, ...]:
     """Names of the parameters at a bound of the box (the variance floor is reported apart)."""
     if coordinates.gate_map.transform is not None or coordinates.expert_map.transform is not None:
         return ()

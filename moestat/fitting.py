@@ -14,10 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from moestat import checks, diagnosis
 from moestat.coordinates import Coordinates
-from moestat.experts.gaussian import GaussianExpert, resolve_expert
-from moestat.gates.base import Gate, resolve_gate
+from moestat.experts.gaussian import GaussianExpert
+from moestat.gates.base import Gate
 from moestat.mixture import ConditionalMixture
 from moestat.objective import Objective
+from moestat.registry import resolve_expert, resolve_gate
 from moestat.solvers import SOLVERS
 from moestat.solvers.base import FitResult, Solver, Status
 from moestat.solvers.moves import split_merge_candidates
@@ -56,7 +57,7 @@ def fit_mixture(
     sample_weight: ArrayLike | None = None,
     gate_features: Sequence[int] | None = None,
     expert_features: Sequence[int] | None = None,
-    init: str | Mapping[str, Any] | ArrayLike | Sequence[Start] = "kmeans",
+    init: Any = "kmeans",
     n_init: int = 10,
     solver: str | Solver = "auto",
     tol: float = 1e-8,
@@ -131,10 +132,16 @@ def fit_mixture(
     data = checks.data(X, y, sample_weight, n_experts)
     resolved_gate, resolved_expert = resolve_gate(gate), resolve_expert(expert)
     checks.settings(
-        solver=solver, solvers=("auto", *SOLVERS), n_init=n_init, tol=tol, max_iter=max_iter, gate_l2=gate_l2, variance_floor=variance_floor
+        solver=solver,
+        solvers=("auto", *SOLVERS),
+        n_init=n_init,
+        tol=tol,
+        max_iter=max_iter,
+        gate_l2=gate_l2,
+        variance_floor=variance_floor,
     )
     d = data.X.shape[1]
-    explicit = [Start(init)] if isinstance(init, Mapping) else list(init) if _is_starts(init) else None
+    explicit = _explicit_starts(init)
     boxed = box is not None or bool(explicit and any(s.box is not None for s in explicit))
     coordinates = Coordinates.choose(
         data.X,
@@ -160,14 +167,23 @@ def fit_mixture(
     with one_blas_thread():
         objective = objective_of(data.X, data.y, data.weight, box, n_jobs)
         if explicit is not None and any(s.box is not None for s in explicit):
-            objective, outcome = _own_boxes(solver, explicit, box, lambda b: objective_of(data.X, data.y, data.weight, b, n_jobs), coordinates, settings)
+            objective, outcome = _own_boxes(
+                solver,
+                explicit,
+                box,
+                lambda b: objective_of(data.X, data.y, data.weight, b, n_jobs),
+                coordinates,
+                settings,
+            )
         else:
-            sample = _sample(data, objective, objective_of, box)
-            starts = _starts(init, explicit, n_init, n_experts, coordinates, objective, sample, data, np.random.default_rng(rng))
+            starts, sample = _starts(
+                init, explicit, n_init, n_experts, coordinates, objective, data, objective_of, box, rng
+            )
             refine = None
-            if n_experts > 2 and len(starts) > 1 and solver == "auto" and not boxed:
+            if sample is not None and n_experts > 2 and len(starts) > 1 and solver == "auto" and not boxed:
                 refine = _split_and_merge(coordinates, sample)
-            outcome = multistart(solver, objective, sample.objective, starts, refine=refine, **settings)
+            on = objective if sample is None else sample.objective
+            outcome = multistart(solver, objective, on, starts, refine=refine, **settings)
         fixed_order = boxed or (explicit is not None and len(explicit) > 1)
         return _report(outcome, objective, coordinates, fixed_order, solver, gate_l2, began)
 
@@ -182,12 +198,20 @@ class _Sample:
     objective: Objective
 
 
-def _is_starts(init: object) -> bool:
-    return isinstance(init, Sequence) and not isinstance(init, str) and len(init) > 0 and all(isinstance(s, Start) for s in init)
+def _explicit_starts(init: Any) -> list[Start] | None:
+    """Starts that are given as parameters; None when `init` is a name or responsibilities."""
+    if isinstance(init, Mapping):
+        return [Start(init)]
+    if isinstance(init, (list, tuple)) and init and all(isinstance(s, Start) for s in init):
+        return list(init)
+    return None
 
 
 def _sample(
-    data: checks.Data, objective: Objective, objective_of: Callable[[Array, Array, Array, Box | None], Objective], box: Box | None
+    data: checks.Data,
+    objective: Objective,
+    objective_of: Callable[[Array, Array, Array, Box | None], Objective],
+    box: Box | None,
 ) -> _Sample:
     weight = data.weight if data.weight.size else np.ones(len(data.X))
     X, y, w = canonical_sample(data.X, data.y, weight, SAMPLE)
@@ -196,26 +220,36 @@ def _sample(
 
 
 def _starts(
-    init: str | Mapping[str, Any] | ArrayLike | Sequence[Start],
+    init: Any,
     explicit: list[Start] | None,
     n_init: int,
     n_experts: int,
     coordinates: Coordinates,
     objective: Objective,
-    sample: _Sample,
     data: checks.Data,
-    rng: np.random.Generator,
-) -> list[Array]:
-    """Free vectors of all starts."""
+    objective_of: Callable[[Array, Array, Array, Box | None], Objective],
+    box: Box | None,
+    rng: np.random.Generator | int | None,
+) -> tuple[list[Array], _Sample | None]:
+    """Free vectors of all starts, and the sample on which they are compared (None: the data themselves)."""
     if explicit is not None:
-        return [coordinates.theta(start.params) for start in explicit]
+        checks.enough_rows(_n_used(data), n_experts)
+        return [coordinates.theta(start.params) for start in explicit], None
     if n_experts == 1:
-        return [from_responsibilities(objective, np.ones((1, objective.rows.n)))]
-    if isinstance(init, str):
-        kinds = start_plan(init, n_init)
-        resp = (initial_responsibilities(kind, sample.X, sample.y, sample.weight, n_experts, rng) for kind in kinds)
-        return [from_responsibilities(sample.objective, r) for r in resp]
-    return [from_responsibilities(objective, checks.responsibilities(init, len(data.X), n_experts).T)]
+        return [from_responsibilities(objective, np.ones((1, objective.rows.n)))], None
+    if not isinstance(init, str):
+        checks.enough_rows(_n_used(data), n_experts)
+        return [from_responsibilities(objective, checks.responsibilities(init, len(data.X), n_experts).T)], None
+    kinds = start_plan(init, n_init)
+    sample = _sample(data, objective, objective_of, box)
+    generator = np.random.default_rng(rng)
+    resp = (initial_responsibilities(kind, sample.X, sample.y, sample.weight, n_experts, generator) for kind in kinds)
+    return [from_responsibilities(sample.objective, r) for r in resp], sample
+
+
+def _n_used(data: checks.Data) -> int:
+    """Rows of positive weight."""
+    return int(np.count_nonzero(data.weight)) if data.weight.size else len(data.X)
 
 
 def from_responsibilities(objective: Objective, resp: Array) -> Array:
@@ -258,7 +292,9 @@ def _own_boxes(
     results = []
     for start in starts:
         objective = objective_of(start.box if start.box is not None else box)
-        results.append((objective, multistart(solver, objective, objective, [coordinates.theta(start.params)], **settings)))
+        results.append(
+            (objective, multistart(solver, objective, objective, [coordinates.theta(start.params)], **settings))
+        )
     objective, best = max(results, key=lambda pair: pair[1].best.state.value)
     values = np.sort([outcome.best.state.value for _, outcome in results])[::-1]
     return objective, Outcome(best.best, values, len(starts))
@@ -276,14 +312,17 @@ def _report(
     """Order the experts, look for separation and degeneracy, and write the result."""
     theta, status = outcome.best.state.theta, outcome.best.status
     layout = objective.layout
-    mass = objective.gate_mass(theta)
-    order = list(range(layout.n_experts)) if fixed_order else [int(k) for k in np.argsort(-mass, kind="stable")]
+    gate_mass, mass = objective.masses(theta)
+    order = list(range(layout.n_experts)) if fixed_order else [int(k) for k in np.argsort(-gate_mass, kind="stable")]
     rank = {k: i + 1 for i, k in enumerate(order)}
     mixture = coordinates.mixture(theta, order)
     floored = tuple(sorted(rank[k - 1] for k in on_floor(objective, theta)))
-    separation = diagnosis.separation(objective, theta) if gate_l2 == 0.0 else None
+    idle = diagnosis.idle_experts(mass)
+    separation = None
+    if gate_l2 == 0.0:
+        derivatives = outcome.best.state.memory.get("derivatives") or objective.derivatives(theta)
+        separation = diagnosis.separation(objective, theta, derivatives, idle)
     messages = list(diagnosis.collinearity(coordinates))
-    idle = diagnosis.idle_experts(objective, theta)
     if idle:
         messages.append(diagnosis.idle_message([rank[k] for k in idle]))
     direction = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
@@ -33,7 +35,11 @@ def solve_psd(matrix: Array, rhs: Array, tolerance: float = 1e-12) -> Array:
     return np.asarray((basis @ coordinates) * inverse.reshape(shape))
 
 
+@cache
+def _lower(size: int) -> NDArray[np.bool_]:
+    return np.tri(size, dtype=bool)
+
+
 def mirror(lower: Array) -> Array:
     """Symmetric matrices from their lower triangles (last two axes)."""
-    below = np.tril(lower)
-    return np.asarray(below + np.swapaxes(np.tril(lower, -1), -1, -2))
+    return np.where(_lower(lower.shape[-1]), lower, lower.swapaxes(-1, -2))

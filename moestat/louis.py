@@ -109,7 +109,9 @@ def add(
     for i in range(m):
         for j in range(i + 1):
             if i < d:
-                kernels.weighted_grams(block.expert_features, second[position], a, b, acc["mean_mean"][i * (i + 1) // 2 + j])
+                kernels.weighted_grams(
+                    block.expert_features, second[position], a, b, acc["mean_mean"][i * (i + 1) // 2 + j]
+                )
             elif j < d:
                 kernels.weighted_moments(block.expert_features, second[position], a, b, acc["scale_mean"][i - d, j])
             else:
@@ -147,7 +149,10 @@ def assemble(layout: Layout, acc: Statistics) -> tuple[Array, Array]:
                     hessian[means[j], means[i]] += block.T
             hessian[scales, means[i]] += acc["scale_mean"][:, i, e]
             hessian[means[i], scales] += acc["scale_mean"][:, i, e].T
-        lower = np.zeros((c, c))
-        lower[np.tril_indices(c)] = acc["scale_scale"][:, e]
-        hessian[scales, scales] += mirror(lower)
+        for i in range(c):
+            for j in range(i + 1):
+                value = acc["scale_scale"][i * (i + 1) // 2 + j, e]
+                hessian[scales.start + i, scales.start + j] += value
+                if i != j:
+                    hessian[scales.start + j, scales.start + i] += value
     return gradient, hessian

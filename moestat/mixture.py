@@ -11,11 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from moestat import parameters as pm
 from moestat.blocks import Rows
-from moestat.experts.gaussian import GaussianExpert, resolve_expert
-from moestat.gates.base import Gate, resolve_gate
+from moestat.experts.gaussian import GaussianExpert
+from moestat.gates.base import Gate
 from moestat.maps import PolynomialMap
 from moestat.objective import Layout, Objective, Parameters
 from moestat.predictive import MixturePredictions
+from moestat.registry import resolve_expert, resolve_gate
 
 if TYPE_CHECKING:
     from moestat.mixing_measure import MixingMeasure
@@ -164,7 +165,9 @@ class ConditionalMixture(MixturePredictions):
             phi = z if self.gate_map is self.expert_map else self.expert_map.features(chunk)
             yield z, phi, slice(start, start + len(chunk))
 
-    def objective(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, raw: bool = False) -> tuple[Objective, Array]:
+    def objective(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, raw: bool = False
+    ) -> tuple[Objective, Array]:
         """The log-likelihood of data around this mixture, and the mixture's free vector in its coordinates.
 
         `raw` takes the user's own monomials as features instead of the internal orthonormal ones.
@@ -177,7 +180,9 @@ class ConditionalMixture(MixturePredictions):
                 PolynomialMap.raw(self.gate.degree, self.gate_map.columns),
                 PolynomialMap.raw(self.expert.degree, self.expert_map.columns),
             )
-            internal = Parameters(self.gate_map.to_raw(internal.gate), self.expert_map.to_raw(internal.coef), internal.scale)
+            internal = Parameters(
+                self.gate_map.to_raw(internal.gate), self.expert_map.to_raw(internal.coef), internal.scale
+            )
             layout = layout.with_features(maps[0].n_features, maps[1].n_features)
         rows = Rows.build(X, np.ascontiguousarray(target.T), weight, *maps)
         objective = Objective(rows, layout, floor=np.full(self.n_responses, 1e-150))
@@ -196,7 +201,9 @@ class ConditionalMixture(MixturePredictions):
         expert_terms = ["Intercept", *self.expert_map.names(self.feature_names)]
         names = [f"gate[{k + 1}]:{term}" for k in range(layout.n_scored) for term in gate_terms]
         response = [""] if self.vector_y else [f"y{d + 1}:" for d in range(self.n_responses)]
-        names += [f"expert[{k + 1}]:{r}{term}" for k in range(self.n_experts) for r in response for term in expert_terms]
+        names += [
+            f"expert[{k + 1}]:{r}{term}" for k in range(self.n_experts) for r in response for term in expert_terms
+        ]
         if self.expert.full(self.n_responses):
             pairs = zip(*np.tril_indices(self.n_responses), strict=True)
             scales = [f"log_scale[y{i + 1}]" if i == j else f"cholesky[y{i + 1},y{j + 1}]" for i, j in pairs]
@@ -246,7 +253,9 @@ class ConditionalMixture(MixturePredictions):
         objective, theta = self.objective(X, y, raw=not internal)
         return objective.row_scores(theta)
 
-    def hessian(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, internal: bool = False) -> Array:
+    def hessian(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, internal: bool = False
+    ) -> Array:
         """Exact second derivative `(P, P)` of the weighted log-likelihood in the free vector (raw, or internal).
 
         By Louis' (1982) identity. Internal coordinates are orthonormal in the data of the fit: invert there, and carry the

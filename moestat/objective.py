@@ -106,7 +106,7 @@ class Layout:
 
     def unpack(self, theta: Array) -> Parameters:
         """Parameters of a free vector."""
-        a, b, c = self.sizes
+        a, b, _ = self.sizes
         gate = np.zeros((self.n_experts, self.q_gate))
         gate[: self.n_scored] = theta[:a].reshape(self.n_scored, self.q_gate)
         coef = theta[a : a + b].reshape(self.n_experts, self.n_responses, self.q_expert)
@@ -120,7 +120,9 @@ class Layout:
         index = self._compact.ravel()
         free = index >= 0
         count = np.bincount(index[free], minlength=self._n_free_scale)
-        scale = np.bincount(index[free], params.scale.ravel()[free], minlength=self._n_free_scale) / np.maximum(count, 1)
+        scale = np.bincount(index[free], params.scale.ravel()[free], minlength=self._n_free_scale) / np.maximum(
+            count, 1
+        )
         return np.concatenate([gate.ravel(), params.coef.ravel(), scale])
 
 
@@ -238,7 +240,9 @@ class Objective:
         if width != full["loglik"].size:
             ws = {name: np.ascontiguousarray(a) for name, a in ws.items()}
         block = self.rows.block(start, stop)
-        self.kernels.softmax_forward(params.gate, block.gate_features, block.start, block.stop, ws["log_prob"], ws["prob"])
+        self.kernels.softmax_forward(
+            params.gate, block.gate_features, block.start, block.stop, ws["log_prob"], ws["prob"]
+        )
         self.layout.expert.forward(
             params.coef, params.scale, block.expert_features, block.y, block.start, block.stop, ws["log_density"], ws["residual"],
             self.kernels,
@@ -246,7 +250,12 @@ class Objective:
         self.kernels.e_step(ws["log_prob"], ws["log_density"], ws["resp"], ws["loglik"])
         return block, ws
 
-    def _sum(self, work: Callable[[Block, dict[str, Array], Statistics], None], zero: Callable[[], Statistics], params: Parameters) -> Statistics:
+    def _sum(
+        self,
+        work: Callable[[Block, dict[str, Array], Statistics], None],
+        zero: Callable[[], Statistics],
+        params: Parameters,
+    ) -> Statistics:
         """Accumulate `work` over all blocks."""
         self.n_passes += 1
 
@@ -391,21 +400,17 @@ class Objective:
             out[:, start:stop] = self._forward(params, start, stop)[1]["resp"]
         return out
 
-    def gate_mass(self, theta: Array) -> Array:
-        """Σ w π_k(x), `(K,)`."""
-        return self._mass(theta, "prob")
+    def masses(self, theta: Array) -> tuple[Array, Array]:
+        """`Σ w π_k(x)` and `Σ w r_k`, both `(K,)`."""
+        k = self.layout.n_experts
 
-    def responsibility_mass(self, theta: Array) -> Array:
-        """Σ w r_k, `(K,)`."""
-        return self._mass(theta, "resp")
-
-    def _mass(self, theta: Array, name: str) -> Array:
         def work(block: Block, ws: dict[str, Array], acc: Statistics) -> None:
-            self.kernels.scale_rows(block.weight, block.start, block.stop, ws[name])
-            acc["mass"] += ws[name].sum(axis=1)
+            for row, name in enumerate(("prob", "resp")):
+                self.kernels.scale_rows(block.weight, block.start, block.stop, ws[name])
+                acc["mass"][row] += ws[name].sum(axis=1)
 
-        zero = {"value": np.zeros(()), "mass": np.zeros(self.layout.n_experts)}
-        return self._sum(work, lambda: {k: v.copy() for k, v in zero.items()}, self.layout.unpack(theta))["mass"]
+        acc = self._sum(work, lambda: {"value": np.zeros(()), "mass": np.zeros((2, k))}, self.layout.unpack(theta))
+        return acc["mass"][0], acc["mass"][1]
 
     def penalty_value(self, theta: Array) -> float:
         """The gate penalty in nats."""

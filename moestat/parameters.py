@@ -80,7 +80,9 @@ def from_dict(
     d = 1 if intercept.ndim == 1 else intercept.shape[1]
     tail = () if intercept.ndim == 1 else (d,)
     p = expert_map.n_raw - 1
-    coef = check_shape("expert_coef", read_array(params, "expert_coef"), (k, *tail, p)) if p else np.zeros((k, *tail, 0))
+    coef = (
+        check_shape("expert_coef", read_array(params, "expert_coef"), (k, *tail, p)) if p else np.zeros((k, *tail, 0))
+    )
     q = gate_map.n_raw - 1
     if gate.n_free(k) or "gate_intercept" in params:
         gate_intercept = check_shape("gate_intercept", read_array(params, "gate_intercept"), (k,))
@@ -102,7 +104,9 @@ def from_dict(
     return layout, Parameters(gate_map.from_raw(raw_gate - raw_gate[-1]), expert_map.from_raw(raw_coef), scale)
 
 
-def to_dict(layout: Layout, params: Parameters, gate_map: PolynomialMap, expert_map: PolynomialMap, vector_y: bool) -> dict[str, Array]:
+def to_dict(
+    layout: Layout, params: Parameters, gate_map: PolynomialMap, expert_map: PolynomialMap, vector_y: bool
+) -> dict[str, Array]:
     """The public dictionary of internal parameters; `vector_y`: a single response without its own axis."""
     gate = gate_map.to_raw(params.gate - params.gate[-1])
     coef = expert_map.to_raw(params.coef)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from moestat.kernels import plain
+from moestat.kernels import plain as _plain
 
 if TYPE_CHECKING:
     from moestat.maps import PolynomialMap
     from moestat.objective import Layout, Parameters
 
 Array = NDArray[np.float64]
+plain: Any = _plain  # the NumPy twin: prediction needs no compiler, and no compile time
 
 
 class MixturePredictions:
@@ -140,14 +141,14 @@ class MixturePredictions:
     def mean(self, X: ArrayLike) -> Array:
         """`E[y|x] = Σ_k π_k(x) μ_k(x)`, `(n,)` or `(n, D)`."""
         proba = self.gate_proba(X)
-        return np.einsum("nk,nk...->n...", proba, self.expert_mean(X))
+        return np.asarray(np.einsum("nk,nk...->n...", proba, self.expert_mean(X)))
 
     def std(self, X: ArrayLike) -> Array:
         """Standard deviation of `y` given `x` (within and between experts), `(n,)` or `(n, D)`."""
         proba, mean, sd = self.gate_proba(X), self.expert_mean(X), self.expert_std(X)
         center = np.einsum("nk,nk...->n...", proba, mean)
         spread = sd**2 + (mean - center[:, None]) ** 2
-        return np.sqrt(np.einsum("nk,nk...->n...", proba, spread))
+        return np.asarray(np.sqrt(np.einsum("nk,nk...->n...", proba, spread)))
 
     def _need_vector(self, what: str) -> None:
         if self.layout.n_responses > 1:
@@ -161,7 +162,7 @@ class MixturePredictions:
         n = len(self.check_X(X))
         target = self.check_y(y, n)
         mean, sd = self.expert_mean(X).reshape(n, -1), self.expert_std(X).reshape(n, -1)
-        return np.einsum("nk,nk->n", self.gate_proba(X), ndtr((target - mean) / sd))
+        return np.asarray(np.einsum("nk,nk->n", self.gate_proba(X), ndtr((target - mean) / sd)))
 
     def quantile(self, X: ArrayLike, q: ArrayLike) -> Array:
         """Exact quantiles of the mixture, by inversion of its distribution function: `(n,)`, or `(n, len(q))`.
@@ -182,10 +183,14 @@ class MixturePredictions:
         n = len(self.check_X(X))
         proba = self.gate_proba(X)
         mean, sd = self.expert_mean(X).reshape(n, -1), self.expert_std(X).reshape(n, -1)
-        columns = [mixture_quantile(proba, mean, sd, float(level), float(ndtri(level))) for level in np.atleast_1d(levels)]
+        columns = [
+            mixture_quantile(proba, mean, sd, float(level), float(ndtri(level))) for level in np.atleast_1d(levels)
+        ]
         return columns[0] if levels.ndim == 0 else np.column_stack(columns)
 
-    def sample(self, X: ArrayLike, rng: np.random.Generator | int | None = None, *, return_labels: bool = False) -> Array | tuple[Array, NDArray[np.int64]]:
+    def sample(
+        self, X: ArrayLike, rng: np.random.Generator | int | None = None, *, return_labels: bool = False
+    ) -> Array | tuple[Array, NDArray[np.int64]]:
         """Draw one response for each row: `(n,)` or `(n, D)`; with `return_labels` also the experts that made them."""
         generator = np.random.default_rng(rng)
         proba = self.gate_proba(X)

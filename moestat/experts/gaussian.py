@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from types import ModuleType
 from typing import Any, ClassVar, Literal
 
@@ -52,17 +53,22 @@ class GaussianExpert:
     covariance: Literal["full", "diag", "spherical"] = "full"
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.degree, (int, np.integer)) and not isinstance(self.degree, bool) and self.degree >= 0):
+        degree: Any = self.degree
+        if isinstance(degree, bool) or not isinstance(degree, Integral) or degree < 0:
             raise ValueError(f"degree={self.degree!r} must be a non-negative integer.")
         if self.covariance not in COVARIANCES:
             raise ValueError(f"covariance={self.covariance!r} is not known; give one of {list(COVARIANCES)}.")
         if isinstance(self.variance, str):
             if self.variance not in ("free", "tied"):
-                raise ValueError(f"variance={self.variance!r} is not known; give 'free', 'tied' or a known standard deviation.")
+                raise ValueError(
+                    f"variance={self.variance!r} is not known; give 'free', 'tied' or a known standard deviation."
+                )
         else:
             known = np.asarray(self.variance, dtype=float)
             if not (np.isfinite(known).all() and (known > 0).all()):
-                raise ValueError(f"variance={self.variance!r} must be a positive, finite standard deviation (or an array of them).")
+                raise ValueError(
+                    f"variance={self.variance!r} must be a positive, finite standard deviation (or an array of them)."
+                )
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Hyperparameters by name (scikit-learn's protocol: `GridSearchCV` reaches them as `expert__…`)."""
@@ -115,7 +121,9 @@ class GaussianExpert:
         if len(y) == 1:
             kernels.gaussian_forward(coef[:, 0], scale[:, 0], features, y[0], start, stop, out, residual[0])
         else:
-            multivariate.forward(self.factors(scale, len(y)), coef, features[:, start:stop], y[:, start:stop], out, residual)
+            multivariate.forward(
+                self.factors(scale, len(y)), coef, features[:, start:stop], y[:, start:stop], out, residual
+            )
 
     def accumulators(self, n_experts: int, n_responses: int, q: int) -> dict[str, Array]:
         """Zero statistics of the M-step; they are additive over rows."""
@@ -169,9 +177,7 @@ class GaussianExpert:
         scale[live] = self.scale_parameters(covariance[live], floor)
         return coef, scale
 
-    def derivatives(
-        self, scale: Array, residual: Array, resp: Array, kernels: ModuleType
-    ) -> tuple[Array, Array]:
+    def derivatives(self, scale: Array, residual: Array, resp: Array, kernels: ModuleType) -> tuple[Array, Array]:
         """`resp · ∂log f` `(m, K, B)` and `resp · (∂²log f + ∂log f ∂log fᵀ)` for the lower-triangular pairs of predictors.
 
         The predictors are the D means, then the scale parameters.
@@ -223,20 +229,3 @@ class GaussianExpert:
         factor[:, diagonal, diagonal] = -np.log(factor[:, diagonal, diagonal])
         rows, cols = np.tril_indices(n_responses)
         return np.asarray(factor[:, rows, cols])
-
-
-def resolve_expert(expert: str | GaussianExpert, degree: int | None = None) -> GaussianExpert:
-    """The expert named or given; `degree` is used for a name only.
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown.
-    """
-    from moestat.registry import EXPERTS
-
-    if isinstance(expert, GaussianExpert):
-        return expert
-    if not isinstance(expert, str) or expert not in EXPERTS:
-        raise ValueError(f"expert={expert!r} is not known; give one of {sorted(EXPERTS)} or an expert object.")
-    return EXPERTS[expert](degree=1 if degree is None else degree)

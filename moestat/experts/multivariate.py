@@ -12,12 +12,10 @@ LOG_ROOT_2PI = 0.9189385332046727418
 
 def whiten(factors: Array, residual: Array) -> Array:
     """`z = Lᵀ e`, `(D, K, B)`, for factors `L (K, D, D)` and residuals `e (D, K, B)`."""
-    return np.einsum("kij,ikb->jkb", factors, residual, optimize=True)
+    return np.asarray(np.einsum("kij,ikb->jkb", factors, residual, optimize=True))
 
 
-def forward(
-    factors: Array, coef: Array, features: Array, y: Array, out: Array, residual: Array
-) -> None:
+def forward(factors: Array, coef: Array, features: Array, y: Array, out: Array, residual: Array) -> None:
     """`log N(y; coef φ, (L Lᵀ)^-1) = Σ_d log L_dd - ½|Lᵀ(y - coef φ)|² - D/2 log 2π`."""
     for d in range(len(y)):
         residual[d] = y[d] - coef[:, d] @ features
@@ -62,8 +60,8 @@ def derivatives(factors: Array, residual: Array, resp: Array, full: bool) -> tup
                     mixed = mixed + z[j]
                 second[position] += mixed * slope[a - n_responses]
             else:
-                (i, j), (k, l) = pairs[a - n_responses], pairs[b - n_responses]
-                if j == l:
+                (i, j), (k, m_col) = pairs[a - n_responses], pairs[b - n_responses]
+                if j == m_col:
                     second[position] -= residual[i] * residual[k] * slope[a - n_responses] * slope[b - n_responses]
                 if a == b and i == j:
                     # ∂²/∂L² contributes -1/L², the chain rule L ∂/∂L

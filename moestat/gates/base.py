@@ -39,20 +39,3 @@ class Gate:
         decreases the likelihood.
         """
         raise NotImplementedError
-
-
-def resolve_gate(gate: str | Gate) -> Gate:
-    """The gate named or given.
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown.
-    """
-    from moestat.registry import GATES
-
-    if isinstance(gate, Gate):
-        return gate
-    if not isinstance(gate, str) or gate not in GATES:
-        raise ValueError(f"gate={gate!r} is not known; give one of {sorted(GATES)} or a gate object.")
-    return GATES[gate]()

@@ -28,7 +28,9 @@ def cache_directory() -> Path:
         if not os.access(folder, os.W_OK):
             raise PermissionError
     except OSError:  # a read-only home: compile into a private folder of the session
-        folder = Path(tempfile.gettempdir()) / f"moestat-{os.getuid() if hasattr(os, 'getuid') else 'user'}" / folder.name
+        folder = (
+            Path(tempfile.gettempdir()) / f"moestat-{os.getuid() if hasattr(os, 'getuid') else 'user'}" / folder.name
+        )
         folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -232,7 +232,7 @@ def scale_rows(weight, start, stop, rows):
 
 @njit(cache=True, nogil=True, fastmath=SUMS, error_model="numpy")
 def weighted_grams(features, weights, start, stop, out):
-    """out[k] += features diag(weights[k]) featuresᵀ for each row k of weights (K, B); only j >= l is filled."""
+    """out[k] += features diag(weights[k]) featuresᵀ for each row k of weights (K, B); only j >= m is filled."""
     q = features.shape[0]
     t0 = np.empty(STRIP)
     for lo in range(0, stop - start, STRIP):
@@ -243,12 +243,12 @@ def weighted_grams(features, weights, start, stop, out):
                 fj = features[j, start + lo : start + lo + width]
                 for i in range(width):
                     t0[i] = w[i] * fj[i]
-                l = 0
-                while l + 4 <= j + 1:
-                    f0 = features[l, start + lo : start + lo + width]
-                    f1 = features[l + 1, start + lo : start + lo + width]
-                    f2 = features[l + 2, start + lo : start + lo + width]
-                    f3 = features[l + 3, start + lo : start + lo + width]
+                m = 0
+                while m + 4 <= j + 1:
+                    f0 = features[m, start + lo : start + lo + width]
+                    f1 = features[m + 1, start + lo : start + lo + width]
+                    f2 = features[m + 2, start + lo : start + lo + width]
+                    f3 = features[m + 3, start + lo : start + lo + width]
                     a0 = 0.0
                     a1 = 0.0
                     a2 = 0.0
@@ -258,18 +258,18 @@ def weighted_grams(features, weights, start, stop, out):
                         a1 += t0[i] * f1[i]
                         a2 += t0[i] * f2[i]
                         a3 += t0[i] * f3[i]
-                    out[k, j, l] += a0
-                    out[k, j, l + 1] += a1
-                    out[k, j, l + 2] += a2
-                    out[k, j, l + 3] += a3
-                    l += 4
-                while l <= j:
-                    f0 = features[l, start + lo : start + lo + width]
+                    out[k, j, m] += a0
+                    out[k, j, m + 1] += a1
+                    out[k, j, m + 2] += a2
+                    out[k, j, m + 3] += a3
+                    m += 4
+                while m <= j:
+                    f0 = features[m, start + lo : start + lo + width]
                     a0 = 0.0
                     for i in range(width):
                         a0 += t0[i] * f0[i]
-                    out[k, j, l] += a0
-                    l += 1
+                    out[k, j, m] += a0
+                    m += 1
 
 
 @njit(cache=True, nogil=True, fastmath=SUMS, error_model="numpy")
@@ -396,9 +396,9 @@ def cross_grams(left, right, weights, start, stop, out):
                 f = left[j, start + lo : start + lo + width]
                 for i in range(width):
                     scaled[i] = w[i] * f[i]
-                for l in range(right.shape[0]):
-                    g = right[l, start + lo : start + lo + width]
+                for m in range(right.shape[0]):
+                    g = right[m, start + lo : start + lo + width]
                     a = 0.0
                     for i in range(width):
                         a += scaled[i] * g[i]
-                    out[k, j, l] += a
+                    out[k, j, m] += a

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import combinations_with_replacement
 from math import comb
 from typing import Any
@@ -55,7 +56,7 @@ def _product_table(tables: Sequence[Array], powers: NDArray[np.int64]) -> Array:
     return out
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PolynomialMap:
     """All monomials up to a total degree of some columns, in an orthonormal basis of the data.
 
@@ -106,7 +107,9 @@ class PolynomialMap:
         center = 0.5 * low + 0.5 * high
         half = 0.5 * high - 0.5 * low
         scale = np.where(half > 1e-14 * np.abs(center), half, 1.0)
-        base = cls(degree, tuple(cols), center, np.where(scale > 0, scale, 1.0), np.eye(len(exponents(len(cols), degree))))
+        base = cls(
+            degree, tuple(cols), center, np.where(scale > 0, scale, 1.0), np.eye(len(exponents(len(cols), degree)))
+        )
         mean, covariance = base._moments(X, weight)
         transform, dependent = _whiten(mean, covariance)
         return cls(degree, base.columns, center, base.scale, transform, dependent)
@@ -167,7 +170,20 @@ class PolynomialMap:
         b = self.basis(X)
         return b if self.transform is None else self.transform @ b
 
+    @cached_property
+    def _inverse(self) -> Array:
+        """Pseudo-inverse of `T`."""
+        return np.linalg.pinv(self.transform)  # type: ignore[arg-type]
+
+    @cached_property
     def _tables(self) -> tuple[Array, Array]:
+        """Changes of basis from Legendre products to monomials, and back."""
+        if self.degree <= 1:
+            down, up = np.eye(self.n_raw), np.eye(self.n_raw)
+            if self.degree:
+                down[1:, 0], up[1:, 0] = -self.center / self.scale, self.center
+                down[1:, 1:], up[1:, 1:] = np.diag(1.0 / self.scale), np.diag(self.scale)
+            return down, up
         pairs = [(float(c), float(s)) for c, s in zip(self.center, self.scale, strict=True)]
         down = _product_table([legendre_to_monomial(self.degree, c, s) for c, s in pairs], self.powers)
         up = _product_table([monomial_to_legendre(self.degree, c, s) for c, s in pairs], self.powers)
@@ -177,13 +193,13 @@ class PolynomialMap:
         """Internal coefficients `(…, q')` as coefficients of the raw monomials `(…, q)`."""
         if self.transform is None:
             return coef
-        return np.asarray(coef @ self.transform @ self._tables()[0])
+        return np.asarray(coef @ self.transform @ self._tables[0])
 
     def from_raw(self, coef: Array) -> Array:
         """Raw monomial coefficients `(…, q)` as internal ones; what the data cannot see is dropped."""
         if self.transform is None:
             return coef
-        return np.asarray(coef @ self._tables()[1] @ np.linalg.pinv(self.transform))
+        return np.asarray(coef @ self._tables[1] @ self._inverse)
 
     def jacobian(self) -> Array:
         """Matrix `A (q', q)` of `to_raw`: raw = internal @ A."""

@@ -10,4 +10,18 @@ from moestat.solvers.squarem import SQUAREM
 
 SOLVERS = {cls.name: cls for cls in (EM, SQUAREM, Newton, LBFGS, CEM)}
 
-__all__ = ["CEM", "EM", "LBFGS", "SOLVERS", "SQUAREM", "Certificate", "FitResult", "Newton", "Run", "State", "Status", "certify", "run"]
+__all__ = [
+    "CEM",
+    "EM",
+    "LBFGS",
+    "SOLVERS",
+    "SQUAREM",
+    "Certificate",
+    "FitResult",
+    "Newton",
+    "Run",
+    "State",
+    "Status",
+    "certify",
+    "run",
+]

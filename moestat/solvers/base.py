@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -150,7 +149,7 @@ def run(
         if state.remaining <= threshold or state.stalled:
             certificate = certify(objective, state.theta, tol, derivatives=state.memory.get("derivatives"))
             if certificate.certified:
-                return Run(state, Status.CERTIFIED, certificate, tuple(trace))
+                return _polished(solver, objective, Run(state, Status.CERTIFIED, certificate, tuple(trace)), tol)
             if state.stalled:
                 return Run(state, state.memory.get("status", Status.STALLED), certificate, tuple(trace))
             threshold *= 0.1
@@ -159,6 +158,21 @@ def run(
         if callback is not None:
             callback(iteration, state.value)
     return _end(objective, state, Status.MAX_ITER, tol, trace)
+
+
+def _polished(solver: Solver, objective: Objective, done: Run, tol: float) -> Run:
+    """One more step of a quadratically convergent solver: it takes the scores from "small enough" to rounding."""
+    if (
+        not getattr(solver, "quadratic", False)
+        or done.state.stalled
+        or done.certificate.decrement < 1e-20 * objective.total_weight
+    ):
+        return done
+    state = solver.step(objective, done.state)
+    certificate = certify(objective, state.theta, tol, derivatives=state.memory.get("derivatives"))
+    if not certificate.certified or certificate.decrement > done.certificate.decrement:
+        return done
+    return Run(state, Status.CERTIFIED, certificate, (*done.trace, state.value))
 
 
 def _end(objective: Objective, state: State, status: Status, tol: float, trace: list[float]) -> Run:

@@ -102,7 +102,9 @@ def certify(
     decrement = 0.5 * float(np.sum(along**2 / np.maximum(np.abs(values), cut)))
     upward = bool(values[0] < -_curvature_noise(objective, cut))
     certified = decrement <= tol and not upward
-    return Certificate(decrement, float(np.abs(score).max()), values, int((values > cut).sum()), int(free.sum()), tol, certified)
+    return Certificate(
+        decrement, float(np.abs(score).max()), values, int((values > cut).sum()), int(free.sum()), tol, certified
+    )
 
 
 def _curvature_noise(objective: Objective, cut: float) -> float:

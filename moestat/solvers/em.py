@@ -10,7 +10,12 @@ from moestat.solvers.base import State
 
 Array = NDArray[np.float64]
 
-GATE_STEPS = (1.0, 0.25, 0.05, 0.0)  # lengths of the gate's Newton step that are tried; 0 is Böhning's bound, which never fails
+GATE_STEPS = (
+    1.0,
+    0.25,
+    0.05,
+    0.0,
+)  # lengths of the gate's Newton step that are tried; 0 is Böhning's bound, which never fails
 
 
 def ascend(objective: Objective, theta: Array, at: Pass) -> tuple[Array, Pass, bool]:
@@ -48,7 +53,11 @@ class EM:
         theta, at, moved = ascend(objective, state.theta, state.memory["pass"])
         gain = max(at.value - state.value, 0.0)
         return State(
-            theta, at.value, aitken(gain, state.memory["gain"], at.value), stalled=not moved, memory={"pass": at, "gain": gain}
+            theta,
+            at.value,
+            aitken(gain, state.memory["gain"], at.value),
+            stalled=not moved,
+            memory={"pass": at, "gain": gain},
         )
 
 

@@ -56,7 +56,9 @@ def auto(objective: Objective, theta: Array, *, tol: float, max_iter: int, callb
     return replace(rest, trace=(*trace, *rest.trace[1:]))
 
 
-def follow(solver: str | Solver, objective: Objective, theta: Array, *, tol: float, max_iter: int, callback: Callback | None) -> Run:
+def follow(
+    solver: str | Solver, objective: Objective, theta: Array, *, tol: float, max_iter: int, callback: Callback | None
+) -> Run:
     """One start to the end by the named solver."""
     from moestat.solvers import SOLVERS
 
@@ -147,7 +149,9 @@ def _refined(em: EM, sample: Objective, states: list[State], refine: Callable[[A
     for _ in range(3):
         best = states[0]
         tried = [_continue(em, sample, short_run(em, sample, theta, 10), 20) for theta in refine(best.theta)]
-        tried = [s for s in tried if np.isfinite(s.value) and not on_floor(sample, s.theta) and s.value > best.value + 1.0]
+        tried = [
+            s for s in tried if np.isfinite(s.value) and not on_floor(sample, s.theta) and s.value > best.value + 1.0
+        ]
         if not tried:
             break
         states = [max(tried, key=lambda s: s.value), *states]

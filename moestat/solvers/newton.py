@@ -34,7 +34,9 @@ def trust_region_step(information: Array, score: Array, radius: float) -> tuple[
     gap = values - smallest if smallest < 0.0 else values
     moves = gap > 1e-12 * max(float(values[-1]) + shift, 1e-300)
     p = np.where(moves, along / np.where(moves, gap, 1.0), 0.0)
-    hard = np.linalg.norm(p) < radius and np.abs(along[~moves]).max(initial=0.0) <= 1e-12 * (np.abs(along).max() + 1e-300)
+    hard = np.linalg.norm(p) < radius and np.abs(along[~moves]).max(initial=0.0) <= 1e-12 * (
+        np.abs(along).max() + 1e-300
+    )
     if hard:
         missing = np.sqrt(max(radius**2 - float(p @ p), 0.0))
         p[0] += missing if along[0] >= 0.0 else -missing
@@ -60,7 +62,9 @@ def _shift(values: Array, along: Array, radius: float) -> float:
     return mu
 
 
-def box_step(objective: Objective, theta: Array, gradient: Array, hessian: Array, radius: float) -> tuple[Array, float, float]:
+def box_step(
+    objective: Objective, theta: Array, gradient: Array, hessian: Array, radius: float
+) -> tuple[Array, float, float]:
     """Trust-region step inside the box: a component that would cross a bound stops there and the others are solved again."""
     low, high = objective.bounds
     free = ~active_set(objective, theta, gradient)
@@ -87,6 +91,7 @@ class Newton:
     """Trust-region Newton on the exact Louis Hessian, in parameters scaled by the root of the information's diagonal."""
 
     name = "newton"
+    quadratic = True
 
     def init(self, objective: Objective, theta: Array) -> State:
         """Derivatives at the start; the first radius trusts changes of about 0.3 of a parameter's natural scale."""
@@ -138,7 +143,9 @@ class Newton:
         along = vectors.T @ (gradient[free] / d)
         return 0.5 * float(np.sum(along**2 / np.maximum(np.abs(values), cut)))
 
-    def _state(self, objective: Objective, theta: Array, derivatives: tuple[float, Array, Array], radius: float) -> State:
+    def _state(
+        self, objective: Objective, theta: Array, derivatives: tuple[float, Array, Array], radius: float
+    ) -> State:
         finite = np.isfinite(derivatives[0]) and np.isfinite(derivatives[2]).all()
         remaining = self._remaining(objective, theta, derivatives) if finite else np.inf
         return State(theta, derivatives[0], remaining, memory={"derivatives": derivatives, "radius": radius})

@@ -1,0 +1,286 @@
+"""Regressors: mixtures of Gaussian experts under the scikit-learn contract."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn.base import RegressorMixin
+
+from moestat.estimators.base import BaseMoE
+from moestat.experts.gaussian import GaussianExpert
+from moestat.gates.base import Gate
+from moestat.registry import resolve_expert
+
+_COMMON = """
+    Parameters
+    ----------
+    n_experts : int, default 2
+        Number of experts K.
+    gate : {"softmax", "constant"} or Gate, default "softmax"
+{own}    solver : {"auto", "em", "squarem", "newton", "lbfgs", "cem"}, default "auto"
+        "auto": short EM from many starts, the best followed by EM and trust-region Newton.
+    n_init : int, default 10
+        Number of starts.
+    init : str, dict, (n, K) array, default "kmeans"
+        Kind of starts ("kmeans", "kmeans_x", "kmeans_y", "residuals", "lines", "random"), raw parameters (then one start from exactly
+        there), or responsibilities.
+    tol : float, default 1e-8
+        Log-likelihood of the whole sample, in nats, that may still be gained (Newton decrement) for `converged_`.
+    max_iter : int, default 1000
+        Iterations of one start.
+    gate_l2 : float, default 0
+        Penalty on the gate's slopes, in units in which the features are uncorrelated with unit variance.
+    variance_floor : float, default 1e-6
+        Smallest variance of an expert, relative to the variance of y.
+    warm_start : bool, default False
+        Start from the previous fit.
+    random_state : int, Generator, RandomState or None
+        Randomness of the starts.
+    n_jobs : int or None
+        Threads over blocks of rows (-1: all cores); results do not depend on it.
+    verbose : int, default 0
+        Log the iterations.
+    gate_features, expert_features : columns, optional
+        Names, numbers, slice or mask of the columns that gate and experts use; default all.
+    box : dict, optional
+        Bounds `name: (lower, upper)` on raw parameters, the last gate at zero.
+
+    Attributes
+    ----------
+    gate_coef_ : (K, d) array, the last row zero
+    gate_intercept_ : (K,) array
+    expert_coef_ : (K, p) array, or (K, D, p) for D responses
+    expert_intercept_ : (K,) or (K, D) array
+    expert_scale_ : (K,) or (K, D) array
+        Standard deviations.
+    model_ : ConditionalMixture
+        The fitted density.
+    mixing_measure_ : MixingMeasure
+    result_ : FitResult
+        Status, certificate, trace, starts.
+    loglik_ : float
+    converged_ : bool
+        Whether the certificate holds.
+    n_iter_ : int
+    n_features_in_ : int
+    feature_names_in_ : array of str
+"""
+
+
+class MoERegressor(RegressorMixin, BaseMoE):  # type: ignore[misc]
+    """Mixture of experts for regression: `p(y|x) = Σ_k π_k(x) f_k(y|x)`, any gate and any expert.
+
+    {common}
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import moestat as ms
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.uniform(-1, 1, (500, 1))
+    >>> truth = ms.ConditionalMixture(params={{
+    ...     "gate_coef": [[4.0], [0.0]], "gate_intercept": [0.5, 0.0],
+    ...     "expert_coef": [[-2.0], [2.0]], "expert_intercept": [1.0, -1.0], "expert_scale": [0.5, 0.4]}})
+    >>> y = truth.sample(x, rng)
+    >>> est = ms.MoERegressor(n_experts=2, random_state=0).fit(x, y)
+    >>> est.converged_
+    True
+    >>> bool(np.abs(np.sort(est.expert_coef_[:, 0]) - [-2, 2]).max() < 0.2)
+    True
+    """
+
+    def __init__(
+        self,
+        n_experts: int = 2,
+        *,
+        gate: str | Gate = "softmax",
+        expert: str | GaussianExpert = "gaussian",
+        degree: int = 1,
+        solver: Any = "auto",
+        n_init: int = 10,
+        init: Any = "kmeans",
+        tol: float = 1e-8,
+        max_iter: int = 1000,
+        gate_l2: float = 0.0,
+        variance_floor: float = 1e-6,
+        warm_start: bool = False,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        gate_features: Any = None,
+        expert_features: Any = None,
+        box: Any = None,
+    ) -> None:
+        self.n_experts = n_experts
+        self.gate = gate
+        self.expert = expert
+        self.degree = degree
+        self.solver = solver
+        self.n_init = n_init
+        self.init = init
+        self.tol = tol
+        self.max_iter = max_iter
+        self.gate_l2 = gate_l2
+        self.variance_floor = variance_floor
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+        self.gate_features = gate_features
+        self.expert_features = expert_features
+        self.box = box
+
+    def _gate(self) -> str | Gate:
+        return self.gate
+
+    def _expert(self) -> GaussianExpert:
+        return resolve_expert(self.expert, self.degree)
+
+
+class GaussianMoERegressor(RegressorMixin, BaseMoE):  # type: ignore[misc]
+    """Mixture of Gaussian linear (or polynomial) regressions with covariate-dependent weights.
+
+    `p(y|x) = Σ_k π_k(x) N(y; a_kᵀφ(x) + b_k, σ_k²)` (Jacobs, Jordan, Nowlan & Hinton 1991; Jordan & Jacobs 1994).
+
+    {common}
+    Examples
+    --------
+    >>> import moestat as ms
+    >>> X, y = ms.datasets.load_tonedata(return_X_y=True)
+    >>> est = ms.GaussianMoERegressor(n_experts=2, random_state=0).fit(X, y)
+    >>> round(est.loglik_, 6)
+    142.848014
+    """
+
+    def __init__(
+        self,
+        n_experts: int = 2,
+        *,
+        gate: str | Gate = "softmax",
+        degree: int = 1,
+        variance: Any = "free",
+        covariance: str = "full",
+        solver: Any = "auto",
+        n_init: int = 10,
+        init: Any = "kmeans",
+        tol: float = 1e-8,
+        max_iter: int = 1000,
+        gate_l2: float = 0.0,
+        variance_floor: float = 1e-6,
+        warm_start: bool = False,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        gate_features: Any = None,
+        expert_features: Any = None,
+        box: Any = None,
+    ) -> None:
+        self.n_experts = n_experts
+        self.gate = gate
+        self.degree = degree
+        self.variance = variance
+        self.covariance = covariance
+        self.solver = solver
+        self.n_init = n_init
+        self.init = init
+        self.tol = tol
+        self.max_iter = max_iter
+        self.gate_l2 = gate_l2
+        self.variance_floor = variance_floor
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+        self.gate_features = gate_features
+        self.expert_features = expert_features
+        self.box = box
+
+    def _gate(self) -> str | Gate:
+        return self.gate
+
+    def _expert(self) -> GaussianExpert:
+        return GaussianExpert(self.degree, self.variance, self.covariance)  # type: ignore[arg-type]
+
+
+class PolynomialMoERegressor(GaussianMoERegressor):
+    """Mixture of Gaussian polynomial regressions: `GaussianMoERegressor` with `degree=2` by default.
+
+    The monomials of all columns up to the total degree are orthonormalised inside and reported raw.
+
+    {common}
+    Examples
+    --------
+    >>> import moestat as ms
+    >>> X, y = ms.datasets.load_mcycle(return_X_y=True)
+    >>> est = ms.PolynomialMoERegressor(n_experts=3, degree=2, random_state=0).fit(X, y)
+    >>> est.expert_coef_.shape
+    (3, 2)
+    """
+
+    def __init__(
+        self,
+        n_experts: int = 2,
+        *,
+        gate: str | Gate = "softmax",
+        degree: int = 2,
+        variance: Any = "free",
+        covariance: str = "full",
+        solver: Any = "auto",
+        n_init: int = 10,
+        init: Any = "kmeans",
+        tol: float = 1e-8,
+        max_iter: int = 1000,
+        gate_l2: float = 0.0,
+        variance_floor: float = 1e-6,
+        warm_start: bool = False,
+        random_state: Any = None,
+        n_jobs: int | None = None,
+        verbose: int = 0,
+        gate_features: Any = None,
+        expert_features: Any = None,
+        box: Any = None,
+    ) -> None:
+        super().__init__(
+            n_experts,
+            gate=gate,
+            degree=degree,
+            variance=variance,
+            covariance=covariance,
+            solver=solver,
+            n_init=n_init,
+            init=init,
+            tol=tol,
+            max_iter=max_iter,
+            gate_l2=gate_l2,
+            variance_floor=variance_floor,
+            warm_start=warm_start,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            verbose=verbose,
+            gate_features=gate_features,
+            expert_features=expert_features,
+            box=box,
+        )
+
+
+_OWN = {
+    MoERegressor: """    expert : "gaussian" or GaussianExpert, default "gaussian"
+    degree : int, default 1
+        Degree of the experts' polynomials, for an expert given by name.
+""",
+    GaussianMoERegressor: """    degree : int, default 1
+        Total degree of the experts' polynomials.
+    variance : {"free", "tied"} or float or array, default "free"
+        One variance an expert, one for all, or known standard deviations.
+    covariance : {"full", "diag", "spherical"}, default "full"
+        Form of the covariances when y has several columns.
+""",
+}
+_OWN[PolynomialMoERegressor] = _OWN[GaussianMoERegressor].replace("default 1", "default 2")
+
+for _class, _own in _OWN.items():  # one description of the common parameters for all classes
+    if _class.__doc__:
+        _class.__doc__ = (
+            _class.__doc__.replace("    {common}\n", _COMMON.replace("{own}", _own))
+            .replace("{{", "{")
+            .replace("}}", "}")
+        )
