@@ -62,12 +62,11 @@ def formula(
 
     Examples
     --------
-    >>> import moestat as ms, numpy as np, pandas as pd
-    >>> x = np.linspace(-1, 1, 60)
-    >>> df = pd.DataFrame({"x": x, "y": np.abs(x) + 0.05 * np.sin(40 * x)})
-    >>> model = ms.formula("y ~ x", gate="~ x", data=df, n_experts=2, random_state=0)
-    >>> model.predict(pd.DataFrame({"x": [-0.5, 0.5]})).round(1).tolist()
-    [0.5, 0.5]
+    >>> import moestat as ms
+    >>> tones = ms.datasets.load_tonedata()
+    >>> model = ms.formula("tuned ~ stretchratio", data=tones, n_experts=2, random_state=0)
+    >>> model.inference().params_frame().loc["gate"].round(2)["estimate"].tolist()
+    [2.68, -0.79]
     """
     from moestat.estimators import MoERegressor
 

@@ -11,7 +11,6 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -154,14 +153,13 @@ def _estimators() -> dict[str, type[Any]]:
     return {name: cls for name, cls in classes.items() if isinstance(cls, type)}
 
 
-def _objects() -> dict[str, type[Any]]:
-    """Classes that may appear inside a file, by name: components, results of a fit, and their enumerations."""
+def _components() -> dict[str, type[Any]]:
+    """Classes that may stand among the constructor's parameters, by name."""
     from moestat import registry
-    from moestat.solvers import Certificate, FitResult, Status
+    from moestat.fitting import Start
 
-    known: dict[str, type[Any]] = {cls.__name__: cls for cls in (FitResult, Certificate, Status)}
-    known.update({cls.__name__: cls for table in (registry.GATES, registry.EXPERTS) for cls in table.values()})
-    return known
+    tables = (registry.GATES, registry.EXPERTS)
+    return {cls.__name__: cls for cls in (Start, *(cls for table in tables for cls in table.values()))}
 
 
 def _plain_seed(seed: Any) -> int | None:
@@ -179,8 +177,8 @@ def _plain_seed(seed: Any) -> int | None:
 # -- values to plain data and back ---------------------------------------------------------------------------------
 # Plain JSON values stand for themselves; everything else is an object with one key that starts with "$".
 def _encode(value: Any, where: str) -> Any:
-    if isinstance(value, Enum) or (is_dataclass(value) and not isinstance(value, type)) or hasattr(value, "get_params"):
-        return _encode_object(value, where)
+    if is_dataclass(value) and not isinstance(value, type):
+        return _encode_component(value, where)
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, str, int)):
@@ -194,6 +192,8 @@ def _encode(value: Any, where: str) -> Any:
     if isinstance(value, (list, tuple)):
         items = [_encode(item, f"{where}[{i}]") for i, item in enumerate(value)]
         return items if isinstance(value, list) else {"$tuple": items}
+    if isinstance(value, slice):
+        return {"$slice": _encode([value.start, value.stop, value.step], where)}
     if isinstance(value, dict):
         bad = [key for key in value if not isinstance(key, str) or key.startswith("$")]
         if bad:
@@ -207,17 +207,12 @@ def _encode(value: Any, where: str) -> Any:
     )
 
 
-def _encode_object(value: Any, where: str) -> dict[str, Any]:
+def _encode_component(value: Any, where: str) -> dict[str, Any]:
     name = type(value).__name__
-    if _objects().get(name) is not type(value):
+    if _components().get(name) is not type(value):
         raise TypeError(f"{where} is a {name}, not a component of moestat; it cannot be saved.")
-    if isinstance(value, Enum):
-        return {"$enum": name, "member": value.name}
-    if is_dataclass(value):
-        content = {field.name: getattr(value, field.name) for field in fields(value) if field.init}
-    else:
-        content = value.get_params(deep=False)
-    return {"$object": name, "fields": {key: _encode(item, f"{where}.{key}") for key, item in content.items()}}
+    content = {field.name: getattr(value, field.name) for field in fields(value) if field.init}
+    return {"$component": name, "fields": {key: _encode(item, f"{where}.{key}") for key, item in content.items()}}
 
 
 def _decode(value: Any) -> Any:
@@ -231,16 +226,16 @@ def _decode(value: Any) -> Any:
         return float(value["$float"])
     if "$tuple" in value:
         return tuple(_decode(item) for item in value["$tuple"])
-    if "$enum" in value:
-        return _lookup(value["$enum"])[value["member"]]
-    if "$object" in value:
+    if "$slice" in value:
+        return slice(*_decode(value["$slice"]))
+    if "$component" in value:
         content = {key: _decode(item) for key, item in value["fields"].items()}
-        return _lookup(value["$object"])(**content)
+        return _lookup(value["$component"])(**content)
     return {key: _decode(item) for key, item in value.items()}
 
 
 def _lookup(name: str) -> Any:
-    known = _objects()
+    known = _components()
     if name not in known:
         raise ValueError(f"The file names a class {name!r}; this moestat knows {', '.join(sorted(known))}.")
     return known[name]

@@ -52,8 +52,8 @@ def contrast_matrix(spec: Any, names: Sequence[str]) -> tuple[FloatArray, FloatA
 
 
 def _parse(texts: list[str], names: Sequence[str]) -> tuple[FloatArray, FloatArray, list[str]]:
-    # Names such as "gate[1]:bs(x, df=4)[2]" are no identifiers: placeholders take their place before the text is split,
-    # the longest names first so that "expert[1]:x1" does not match inside "expert[1]:x10".
+    # Names such as "gate[1]:bs(x, df=4)[2]" are no identifiers: placeholders take their place before the text is
+    # split, the longest names first so that "expert[1]:x1" does not match inside "expert[1]:x10".
     coded = ",".join(texts)
     for i in sorted(range(len(names)), key=lambda i: len(names[i]), reverse=True):
         coded = coded.replace(names[i], f"p{i}_")
@@ -78,12 +78,12 @@ def _parse(texts: list[str], names: Sequence[str]) -> tuple[FloatArray, FloatArr
 def _linear(node: ast.expr, n_names: int) -> FloatArray:
     """Coefficients of a linear expression in the placeholders, the constant last."""
     if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
-        return np.r_[np.zeros(n_names), float(node.value)]
+        return np.append(np.zeros(n_names), float(node.value))
     if isinstance(node, ast.Name) and re.fullmatch(r"p\d+_", node.id):
         return np.asarray(np.eye(n_names + 1)[int(node.id[1:-1])])
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
         value = _linear(node.operand, n_names)
-        return -value if isinstance(node.op, ast.USub) else value
+        return np.asarray(-value) if isinstance(node.op, ast.USub) else value
     if isinstance(node, ast.BinOp):
         left, right = _linear(node.left, n_names), _linear(node.right, n_names)
         if isinstance(node.op, ast.Add):
@@ -91,7 +91,7 @@ def _linear(node: ast.expr, n_names: int) -> FloatArray:
         if isinstance(node.op, ast.Sub):
             return np.asarray(left - right)
         if isinstance(node.op, ast.Mult) and not (left[:-1].any() and right[:-1].any()):
-            return np.asarray(left * right[-1] if left[:-1].any() else right * left[-1])
+            return np.asarray(left * right[-1]) if left[:-1].any() else np.asarray(right * left[-1])
         if isinstance(node.op, ast.Div) and not right[:-1].any() and right[-1] != 0.0:
             return np.asarray(left / right[-1])
     raise ValueError(f"{ast.unparse(node)!r} is neither a parameter nor linear")
@@ -103,7 +103,7 @@ def t_test(results: InferenceResults, spec: Any) -> ContrastResults:
 
     matrix, q, labels = contrast_matrix(spec, results.names)
     effect = matrix @ results.theta
-    variance = np.einsum("jp,pq,jq->j", matrix, results.covariance, matrix)
+    variance = np.diagonal(results.contrast_covariance(matrix))
     sd = np.where(results.estimable(matrix), np.sqrt(np.maximum(variance, 0.0)), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = (effect - q) / sd
@@ -125,7 +125,7 @@ def wald_test(results: InferenceResults, spec: Any) -> ContrastResults:
             "contrasts or fit fewer experts."
         )
     gap = matrix @ results.theta - q
-    covariance = matrix @ results.covariance @ matrix.T
+    covariance = results.contrast_covariance(matrix)
     sd = np.sqrt(np.diagonal(covariance))
     scaled = covariance / np.outer(sd, sd) if np.all(sd > 0) else np.zeros_like(covariance)
     if np.linalg.matrix_rank(scaled, hermitian=True) < len(matrix):

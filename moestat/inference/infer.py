@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 CovType = Literal["observed", "opg", "sandwich", "cluster"]
 
-#: Standard error, in log-odds for one standard deviation of the gate's features, from which on the gate counts as separated.
+#: Standard error, in log-odds for one standard deviation of the gate's features, from which on the gate counts as
+#: separated.
 SEPARATION_ERROR = 10.0
 
 #: Log-likelihood units that may still be gained before the parameters count as not being the maximiser.
@@ -127,10 +128,11 @@ def infer(
     results = InferenceResults(
         names=tuple(names),
         theta=np.asarray(mixture.free_vector(), dtype=np.float64),
-        covariance=jacobian @ covariance @ jacobian.T,
+        working_covariance=covariance,
         inverse=inverse,
         jacobian=jacobian,
         invisible=coordinates.invisible,
+        feature_size=coordinates.feature_size,
         fixed=tuple(name for name, at_bound in zip(names, bounded, strict=True) if at_bound),
         cov_type=cov_type,
         llf=float(weights @ mixture.log_density(X, y)),
@@ -211,12 +213,12 @@ def _annotate(results: InferenceResults, gate_error: float) -> InferenceResults:
         more = f"; and {len(flat) - 3} more" if len(flat) > 3 else ""
         notes.append(
             f"The {kind} is singular: rank {results.rank} of {n_free}. Not identified: {listed}{more}. Standard errors "
-            f"there are nan. {_remedy(flat)}"
+            f"there are nan. {_remedy(results)}"
         )
-    if gate_error > SEPARATION_ERROR:
+    if gate_error > SEPARATION_ERROR and not any(_involves_gate(direction) for direction in flat):
         notes.append(
-            f"The gate is (nearly) separated: a standard error of {gate_error:.3g} log-odds for one standard deviation of "
-            "its features. Normal intervals are not to be trusted there; set gate_l2 > 0 or fit fewer experts."
+            f"The gate is (nearly) separated: a standard error of {gate_error:.3g} log-odds for one standard deviation "
+            "of its features. Normal intervals are not to be trusted there; set gate_l2 > 0 or fit fewer experts."
         )
     if not results.decrement < DECREMENT_WARNING:
         notes.append(
@@ -236,11 +238,19 @@ def _annotate(results: InferenceResults, gate_error: float) -> InferenceResults:
     return replace(results, notes=tuple(notes))
 
 
-def _remedy(directions: Sequence[UnidentifiedDirection]) -> str:
-    """What to do about a singular information, from the parameters that its directions involve."""
-    involved = {parse_name(name).part for direction in directions for name in direction.coefficients}
-    if involved == {"gate"}:
-        return "Fit fewer experts; or, if the gate is separated, set gate_l2 > 0; or drop collinear gate features."
-    if "gate" not in involved:
-        return "Drop collinear features, or fit fewer experts if one has too few rows."
-    return "Fit fewer experts."
+def _involves_gate(direction: UnidentifiedDirection) -> bool:
+    return any(parse_name(name).part == "gate" for name in direction.coefficients)
+
+
+def _remedy(results: InferenceResults) -> str:
+    """What to do about a singular information, by the kinds of its directions."""
+    advice = []
+    if results.invisible.shape[1]:
+        advice.append("Drop constant or collinear columns.")
+    hidden = [direction for direction in results.unidentified if direction.eigenvalue == 0.0]
+    curved = hidden[: len(hidden) - results.invisible.shape[1]]
+    if curved and all(parse_name(name).part == "gate" for direction in curved for name in direction.coefficients):
+        advice.append("Fit fewer experts, or set gate_l2 > 0 if the gate is separated.")
+    elif curved:
+        advice.append("Fit fewer experts.")
+    return " ".join(advice)

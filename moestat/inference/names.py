@@ -32,6 +32,22 @@ def parse_name(name: str) -> ParameterName:
     return ParameterName(match["part"], int(match["index"] or 0), match["term"])
 
 
+def section_order(names: Sequence[str]) -> list[int]:
+    """Positions of the names in the order of a table: gate, experts by number with their scales, what all experts share.
+
+    Examples
+    --------
+    >>> section_order(["gate[1]:x", "expert[1]:x", "expert[2]:x", "expert[1]:log_scale"])
+    [0, 1, 3, 2]
+    """
+
+    def section(position: int) -> tuple[bool, bool, int]:
+        name = parse_name(names[position])
+        return (name.part != "gate", name.expert == 0, 0 if name.part == "gate" else name.expert)
+
+    return sorted(range(len(names)), key=section)
+
+
 def rename_features(names: Sequence[str], feature_names: Sequence[str] | None) -> list[str]:
     """Put the user's feature names in the place of ``x1 … xd`` in the terms (also inside monomials such as ``x1^2``).
 

@@ -13,7 +13,8 @@ from scipy.special import ndtr, ndtri
 from .contrasts import t_test, wald_test
 from .criteria import aic, bic
 from .information import NULL_ATOL, InvertedInformation
-from .names import parse_name
+from .names import section_order
+from .reported import reported
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +51,7 @@ class UnidentifiedDirection:
     def __str__(self) -> str:
         words = ""
         for name, value in self.coefficients.items():
-            size = "" if abs(value) == 1.0 else f"{abs(value):.3g} "
+            size = "" if f"{abs(value):.3g}" == "1" else f"{abs(value):.3g} "
             sign = "- " if value < 0 else ("+ " if words else "")
             words += f"{' ' if words else ''}{sign}{size}{name}"
         return words
@@ -70,14 +71,16 @@ class InferenceResults:
         The P parameter names.
     theta : ndarray of shape (P,)
         Estimates.
-    covariance : ndarray of shape (P, P)
-        Covariance, exact for identified contrasts only; `cov_params` masks the rest.
+    working_covariance : ndarray of shape (P', P')
+        Covariance in working coordinates.
     inverse : InvertedInformation
         The inverted information (observed, or of outer products if ``cov_type="opg"``) in working coordinates.
     jacobian : ndarray of shape (P, P')
         Derivative of the parameters with respect to the working coordinates.
     invisible : ndarray of shape (P, r)
         Moves of the parameters that no row sees, because features are constant or collinear.
+    feature_size : ndarray of shape (P,)
+        Root mean square of each parameter's feature (1 for scale parameters).
     fixed : tuple of str
         Parameters at an active bound; they are taken as known and have no standard error.
     cov_type : str
@@ -98,10 +101,11 @@ class InferenceResults:
 
     names: tuple[str, ...]
     theta: FloatArray
-    covariance: FloatArray
+    working_covariance: FloatArray
     inverse: InvertedInformation
     jacobian: FloatArray
     invisible: FloatArray
+    feature_size: FloatArray
     fixed: tuple[str, ...]
     cov_type: str
     llf: float
@@ -146,45 +150,42 @@ class InferenceResults:
         import pandas as pd
 
         hidden = np.isnan(self._standard_errors)
-        covariance = self.covariance.copy()
+        covariance = self.contrast_covariance(np.eye(len(self.names)))
         covariance[hidden, :] = np.nan
         covariance[:, hidden] = np.nan
         return pd.DataFrame(covariance, index=list(self.names), columns=list(self.names))
 
     def params_frame(self, alpha: float = 0.05) -> pd.DataFrame:
-        r"""Table by (part, expert, term), with standard deviations in place of their logarithms.
+        r"""Table by (part, expert, term), with standard deviations and correlations in place of their
+        parametrisation.
 
         A scale :math:`\sigma = e^{\lambda}` has the delta-method error :math:`\sigma\,\mathrm{se}(\lambda)` and the
         limits :math:`e^{\lambda \pm z\,\mathrm{se}(\lambda)}`, which are positive; the test of a zero scale has no
-        meaning, so that z and p are NaN there.
+        meaning, so that z and p are NaN there.  A correlation is treated likewise on the scale of Fisher's z.
 
         Returns
         -------
         DataFrame
-            Index levels ``part``, ``expert`` (0: shared by all experts), ``term``; columns ``estimate``,
-            ``std_err``, ``z``, ``p_value``, ``ci_lower``, ``ci_upper``.
+            Index levels ``part``, ``expert`` (0: shared by all experts), ``term``; columns ``estimate``, ``std_err``,
+            ``z``, ``p_value``, ``ci_lower``, ``ci_upper``.
         """
         import pandas as pd
 
-        parsed = [parse_name(name) for name in self.names]
-        log = np.array([name.term.startswith("log_") for name in parsed], dtype=bool)
-        half = _critical_value(alpha) * self._standard_errors
+        rows = reported(self.names, self.theta)
+        error = self._contrast_errors(rows.jacobian)
+        half = _critical_value(alpha) * error
+        with np.errstate(divide="ignore", invalid="ignore"):
+            z = np.where(rows.is_log, np.nan, rows.values / error)
         columns = {
-            "estimate": self.theta,
-            "std_err": self._standard_errors,
-            "z": np.where(log, np.nan, self._z),
-            "p_value": np.where(log, np.nan, 2.0 * ndtr(-np.abs(self._z))),
-            "ci_lower": self.theta - half,
-            "ci_upper": self.theta + half,
+            "estimate": rows.back(rows.values),
+            "std_err": rows.slope() * error,
+            "z": z,
+            "p_value": 2.0 * ndtr(-np.abs(z)),
+            "ci_lower": rows.back(rows.values - half),
+            "ci_upper": rows.back(rows.values + half),
         }
-        for key in ("estimate", "ci_lower", "ci_upper"):
-            columns[key] = np.where(log, np.exp(np.where(log, columns[key], 0.0)), columns[key])
-        columns["std_err"] = np.where(log, columns["estimate"], 1.0) * columns["std_err"]
-        index = pd.MultiIndex.from_tuples(
-            [(name.part, name.expert, name.term.removeprefix("log_")) for name in parsed],
-            names=["part", "expert", "term"],
-        )
-        return pd.DataFrame(columns, index=index)
+        index = pd.MultiIndex.from_tuples([tuple(key) for key in rows.keys], names=["part", "expert", "term"])
+        return pd.DataFrame(columns, index=index).iloc[section_order(self.names)]
 
     # -- fit -----------------------------------------------------------------------------
     @property
@@ -216,16 +217,15 @@ class InferenceResults:
     def unidentified(self) -> tuple[UnidentifiedDirection, ...]:
         """Directions of the parameters that the data do not identify; empty in a regular fit."""
         unit = np.linalg.norm(self.jacobian / self.inverse.scale, axis=1)
-        moves = np.hstack([self.jacobian @ self.inverse.directions, self.invisible]).T
-        curvature = np.r_[self.inverse.null_eigenvalues, np.zeros(self.invisible.shape[1])]
-        found = []
-        for eigenvalue, move in zip(curvature, moves, strict=True):
-            size = np.abs(move) / np.where(unit > 0.0, unit, 1.0)
-            lead = int(np.argmax(size))
-            named = [j for j in np.argsort(-size, kind="stable") if size[j] > _WORTH_NAMING * size[lead]]
-            coefficients = {self.names[j]: float(move[j] / move[lead]) for j in named}
-            found.append(UnidentifiedDirection(float(eigenvalue), coefficients))
-        return tuple(found)
+        unit[unit == 0.0] = 1.0
+        curved = zip(self.inverse.null_eigenvalues, (self.jacobian @ self.inverse.directions).T, strict=True)
+        found = [self._direction(float(eigenvalue), move, np.abs(move) / unit) for eigenvalue, move in curved]
+        return (*found, *(self._direction(0.0, move, np.abs(move) * self.feature_size) for move in self.invisible.T))
+
+    def _direction(self, eigenvalue: float, move: FloatArray, weight: FloatArray) -> UnidentifiedDirection:
+        lead = int(np.argmax(weight))
+        named = [j for j in np.argsort(-weight, kind="stable") if weight[j] > _WORTH_NAMING * weight[lead]]
+        return UnidentifiedDirection(eigenvalue, {self.names[j]: float(move[j] / move[lead]) for j in named})
 
     def estimable(self, contrasts: FloatArray) -> npt.NDArray[np.bool_]:
         """Say for each row of ``contrasts`` (J, P) whether the data identify it and no bound fixes it."""
@@ -233,6 +233,15 @@ class InferenceResults:
         total = np.abs(contrasts) @ np.abs(self.invisible)
         seen = np.all(np.abs(contrasts @ self.invisible) <= NULL_ATOL * total, axis=1)
         return np.asarray(self.inverse.identified(contrasts @ self.jacobian) & seen & free)
+
+    def contrast_covariance(self, contrasts: FloatArray) -> FloatArray:
+        """Covariance (J, J) of contrasts (J, P), meaningful where they are `estimable`.
+
+        Contrasts go to working coordinates first: of the raw covariance, whose entries may be huge (an intercept far
+        outside the data), differences would be left.
+        """
+        working = contrasts @ self.jacobian
+        return np.asarray(working @ self.working_covariance @ working.T)
 
     # -- tests -----------------------------------------------------------------------------
     def t_test(self, r_matrix: Any) -> ContrastResults:
@@ -280,8 +289,11 @@ class InferenceResults:
 
     @cached_property
     def _standard_errors(self) -> FloatArray:
-        known = self.estimable(np.eye(len(self.names)))
-        return np.where(known, np.sqrt(np.maximum(np.diagonal(self.covariance), 0.0)), np.nan)
+        return self._contrast_errors(np.eye(len(self.names)))
+
+    def _contrast_errors(self, contrasts: FloatArray) -> FloatArray:
+        variance = np.diagonal(self.contrast_covariance(contrasts))
+        return np.where(self.estimable(contrasts), np.sqrt(np.maximum(variance, 0.0)), np.nan)
 
     @cached_property
     def _z(self) -> FloatArray:

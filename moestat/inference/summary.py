@@ -9,12 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .names import section_order
+
 if TYPE_CHECKING:
     from statsmodels.iolib.summary import Summary
 
     from .results import InferenceResults
 
-_WIDTH = 88
+_LATEX_REST = {
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    "{": r"\{",
+    "}": r"\}",
+}
 
 _COVARIANCE = {
     "observed": "observed information",
@@ -40,9 +49,11 @@ class InferenceSummary:
 
     def as_text(self) -> str:
         """The tables as plain text."""
-        notes = [textwrap.fill(note, _WIDTH, subsequent_indent="  ") for note in self._notes()]
-        text = str(self._tables(str, notes).as_text())
-        return "\n".join(line.rstrip() for line in text.splitlines())
+        lines = str(self._tables(str, []).as_text()).splitlines()
+        lines += [""] if self._notes() else []
+        for note in self._notes():
+            lines += textwrap.wrap(note, len(lines[1]), subsequent_indent="  ")
+        return "\n".join(line.rstrip() for line in lines)
 
     def as_html(self) -> str:
         """The tables as HTML; names are escaped."""
@@ -50,7 +61,7 @@ class InferenceSummary:
 
     def as_latex(self) -> str:
         """The tables as LaTeX tabulars (package booktabs)."""
-        return str(self._tables(str, [_latex(note) for note in self._notes()]).as_latex())
+        return str(self._tables(_latex_cell, [_latex(note) for note in self._notes()]).as_latex())
 
     def as_csv(self) -> str:
         """The tables as comma-separated text."""
@@ -99,7 +110,8 @@ class InferenceSummary:
         right += [("", "")] * (height - len(right))
         cells = [[escape(a), b, escape(c)] for (_, a), (b, c) in zip(left, right, strict=True)]
         stubs = [name for name, _ in left]
-        # As wide as the body in text: what the stubs, the labels and three blanks leave goes to the two columns of values.
+        # As wide as the body in text: what the stubs, the labels and three blanks leave goes to the two columns of
+        # values.
         label = max(len(b) for b, _ in right) + 4
         room = width - max(map(len, stubs)) - label - 3
         first = max(room // 2, *(len(value) for _, value in left))
@@ -112,10 +124,10 @@ class InferenceSummary:
         tail = f"{self.alpha / 2:.4g}"
         headers = ["estimate", "std err", "z", "P>|z|", f"[{tail}", f"{1 - self.alpha / 2:.4g}]"]
         frame = self.results.params_frame(self.alpha)
-        table = frame.to_numpy(dtype=float)
+        names = [self.results.names[position] for position in section_order(self.results.names)]
         rows, stubs = [], []
         section = ""
-        for position, (part, index, term) in sorted(enumerate(frame.index), key=lambda item: _section(item[1])):
+        for name, (part, index, term), values in zip(names, frame.index, frame.to_numpy(dtype=float), strict=True):
             title = "Gate" if part == "gate" else f"Expert {index}" if index else "All experts"
             if title != section:
                 stubs.append(title)
@@ -123,7 +135,7 @@ class InferenceSummary:
                 section = title
             label = f"{part}[{index}]:" if index else f"{part}:"
             stubs.append("  " + escape(label + term))
-            rows.append(_row(table[position], fixed=self.results.names[position] in self.results.fixed))
+            rows.append(_row(values, fixed=name in self.results.fixed))
         formats = ["%12s", "%11s", "%9s", "%8s", "%12s", "%12s"]
         return SimpleTable(rows, headers=headers, stubs=stubs, txt_fmt=_text_format(formats))
 
@@ -134,13 +146,9 @@ class InferenceSummary:
             notes.append(f"Gate: log-odds against expert {results.n_experts}, whose gate coefficients are zero.")
         if any(":log_" in name for name in results.names):
             notes.append("Scales are standard deviations; their limits are exponentials of limits on the log scale.")
+        if any(":cholesky" in name for name in results.names):
+            notes.append("Correlations have limits and tests on the scale of Fisher's z.")
         return notes + list(results.notes)
-
-
-def _section(key: tuple[str, int, str]) -> tuple[bool, bool, int]:
-    """Order of the sections: gate, experts by number, what all experts share."""
-    part, index, _ = key
-    return part != "gate", index == 0, 0 if part == "gate" else index
 
 
 def _row(values: np.ndarray[Any, np.dtype[np.float64]], *, fixed: bool) -> list[str]:
@@ -162,7 +170,11 @@ def _text_format(formats: list[str]) -> dict[str, Any]:
     return {**fmt_base, "data_fmts": formats, "colwidths": 1}
 
 
+def _latex_cell(text: str) -> str:
+    """Escape what statsmodels' tables do not escape themselves."""
+    return "".join(_LATEX_REST.get(symbol, symbol) for symbol in text)
+
+
 def _latex(text: str) -> str:
-    for symbol in "\\&%$#_{}":
-        text = text.replace(symbol, "\\textbackslash " if symbol == "\\" else "\\" + symbol)
-    return text
+    """Escape all symbols that have a meaning in LaTeX."""
+    return "".join(_LATEX_REST.get(symbol, "\\" + symbol if symbol in "&%$#_" else symbol) for symbol in text)

@@ -11,7 +11,7 @@ from moestat.mixture import ConditionalMixture
 
 
 class PlainMixture:
-    """Free vector: gate rows of experts 1…K-1 (intercept first), then all experts' coefficients, then their log scales."""
+    """Free vector: gate rows of experts 1…K-1 (intercept first), all experts' coefficients, their log scales."""
 
     def __init__(self, theta, n_experts, n_features):
         self.theta = np.asarray(theta)
