@@ -52,7 +52,7 @@ def _where(place: tuple[int, ...]) -> str:
     return f"row {place[0]}" + (f", column {place[1]}" if len(place) > 1 else "") if place else "its only entry"
 
 
-def data(X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, n_experts: int) -> Data:
+def data(X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, n_experts: Any) -> Data:
     """Data of a fit.
 
     Raises
@@ -60,7 +60,7 @@ def data(X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, n_experts:
     ValueError
         If shapes disagree, values are not finite, weights are negative or all zero, or `n_experts` is no positive integer.
     """
-    if not isinstance(n_experts, Integral) or isinstance(n_experts, bool) or n_experts < 1:
+    if isinstance(n_experts, bool) or not isinstance(n_experts, Integral) or int(n_experts) < 1:
         raise ValueError(f"n_experts={n_experts!r} must be a positive integer.")
     features, target = numeric("X", X), numeric("y", y)
     if features.ndim != 2:
@@ -146,8 +146,8 @@ def settings(
     if isinstance(solver, str) and solver not in solvers:
         raise ValueError(f"solver={solver!r} is not known; give one of {list(solvers)} or a solver object.")
     for name, value in (("n_init", n_init), ("max_iter", max_iter)):
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
             raise ValueError(f"{name}={value!r} must be a positive integer.")
-    for name, value, low in (("tol", tol, 0.0), ("gate_l2", gate_l2, 0.0), ("variance_floor", variance_floor, 0.0)):
-        if not isinstance(value, Real) or not np.isfinite(float(value)) or value < low:
-            raise ValueError(f"{name}={value!r} must be a finite number >= {low:g}.")
+    for name, value in (("tol", tol), ("gate_l2", gate_l2), ("variance_floor", variance_floor)):
+        if not isinstance(value, Real) or not np.isfinite(float(value)) or float(value) < 0.0:
+            raise ValueError(f"{name}={value!r} must be a finite number, zero or larger.")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moestat.objective import Objective
+from moestat.solvers.certificate import LocalModel
 
 if TYPE_CHECKING:
     from moestat.coordinates import Coordinates
@@ -31,9 +32,7 @@ def idle_message(experts: Sequence[int]) -> str:
     return f"expert {names} has no responsibility for any row: the fit uses fewer experts than asked for. Lower n_experts or raise n_init."
 
 
-def separation(
-    objective: Objective, theta: Array, derivatives: tuple[float, Array, Array], idle: Sequence[int]
-) -> Array | None:
+def separation(objective: Objective, theta: Array, model: LocalModel, idle: Sequence[int]) -> Array | None:
     """Direction `(K, q)` of the gate along which the likelihood rises to its supremum at infinity, or None.
 
     Candidates are the flattest directions of the gate's curvature; one counts if the log-likelihood does not fall when
@@ -43,7 +42,7 @@ def separation(
     s, q = layout.n_scored, layout.q_gate
     if s == 0 or layout.gate.degree == 0:
         return None
-    value, gradient, hessian = derivatives
+    value, gradient, hessian = model.value, model.gradient, model.hessian
     values, vectors = np.linalg.eigh(-hessian[: s * q, : s * q])
     flat = np.flatnonzero(values <= FLAT * objective.total_weight / layout.n_experts)
     if not flat.size:

@@ -11,7 +11,7 @@ class CollinearityWarning(UserWarning):
     """Features are constant or linearly dependent; the minimum-norm estimate is returned."""
 
 
-class DegeneracyWarning(ConvergenceWarning):
+class DegeneracyWarning(ConvergenceWarning):  # type: ignore[misc]
     """An expert sits on the variance floor, or has lost all its weight."""
 
 

@@ -21,6 +21,7 @@ from moestat.objective import Objective
 from moestat.registry import resolve_expert, resolve_gate
 from moestat.solvers import SOLVERS
 from moestat.solvers.base import FitResult, Solver, Status
+from moestat.solvers.certificate import local_model
 from moestat.solvers.moves import split_merge_candidates
 from moestat.solvers.multistart import Outcome, agreement, multistart, on_floor
 from moestat.solvers.starts import canonical_sample, initial_responsibilities, start_plan
@@ -320,8 +321,8 @@ def _report(
     idle = diagnosis.idle_experts(mass)
     separation = None
     if gate_l2 == 0.0:
-        derivatives = outcome.best.state.memory.get("derivatives") or objective.derivatives(theta)
-        separation = diagnosis.separation(objective, theta, derivatives, idle)
+        model = outcome.best.state.memory.get("model") or local_model(objective, theta)
+        separation = diagnosis.separation(objective, theta, model, idle)
     messages = list(diagnosis.collinearity(coordinates))
     if idle:
         messages.append(diagnosis.idle_message([rank[k] for k in idle]))

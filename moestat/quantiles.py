@@ -38,4 +38,4 @@ def mixture_quantile(proba: Array, mean: Array, sd: Array, level: float, normal_
         x = new
         if done.all():
             break
-    return x
+    return np.asarray(x)

@@ -207,8 +207,8 @@ class BaseMoE(BaseEstimator):  # type: ignore[misc]
         n_jobs: Any = 1 if self.n_jobs is None else self.n_jobs
         if not isinstance(n_jobs, Integral) or n_jobs == 0:
             raise ValueError(f"n_jobs={self.n_jobs!r} must be a positive integer, None (one) or -1 (all cores).")
-        n_jobs = int(n_jobs)
-        return n_jobs if n_jobs > 0 else max((os.cpu_count() or 1) + 1 + n_jobs, 1)
+        number = int(n_jobs)
+        return number if number > 0 else max((os.cpu_count() or 1) + 1 + number, 1)
 
     def _warn(self) -> None:
         """One warning for each thing that needs an action."""

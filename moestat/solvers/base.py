@@ -147,7 +147,7 @@ def run(
         if not np.isfinite(state.value):
             return _end(objective, state, Status.NONFINITE, tol, trace)
         if state.remaining <= threshold or state.stalled:
-            certificate = certify(objective, state.theta, tol, derivatives=state.memory.get("derivatives"))
+            certificate = certify(objective, state.theta, tol, state.memory.get("model"))
             if certificate.certified:
                 return _polished(solver, objective, Run(state, Status.CERTIFIED, certificate, tuple(trace)), tol)
             if state.stalled:
@@ -169,14 +169,14 @@ def _polished(solver: Solver, objective: Objective, done: Run, tol: float) -> Ru
     ):
         return done
     state = solver.step(objective, done.state)
-    certificate = certify(objective, state.theta, tol, derivatives=state.memory.get("derivatives"))
+    certificate = certify(objective, state.theta, tol, state.memory.get("model"))
     if not certificate.certified or certificate.decrement > done.certificate.decrement:
         return done
     return Run(state, Status.CERTIFIED, certificate, (*done.trace, state.value))
 
 
 def _end(objective: Objective, state: State, status: Status, tol: float, trace: list[float]) -> Run:
-    certificate = certify(objective, state.theta, tol, derivatives=state.memory.get("derivatives"))
+    certificate = certify(objective, state.theta, tol, state.memory.get("model"))
     if status is Status.MAX_ITER and certificate.certified:
         status = Status.CERTIFIED
     return Run(state, status, certificate, tuple(trace))

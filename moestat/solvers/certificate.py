@@ -84,29 +84,65 @@ def scaled_information(hessian: Array) -> tuple[Array, Array]:
     return -hessian / d / d[:, None], d
 
 
-def certify(
-    objective: Objective, theta: Array, tol: float, derivatives: tuple[float, Array, Array] | None = None
-) -> Certificate:
-    """The certificate of a point."""
-    _, gradient, hessian = objective.derivatives(theta) if derivatives is None else derivatives
-    if not (np.isfinite(gradient).all() and np.isfinite(hessian).all()):
-        return Certificate(np.inf, np.inf, np.zeros(0), 0, len(theta), tol, False)
+@dataclass(frozen=True)
+class LocalModel:
+    """Quadratic model of the log-likelihood at a point, diagonalised on the parameters that are free to move.
+
+    In the scaled step `p = d · step` and the eigenvectors' coordinates the gain is `Σ along_i p_i - ½ values_i p_i²`.
+    """
+
+    value: float
+    gradient: Array
+    hessian: Array
+    free: NDArray[np.bool_]
+    d: Array
+    values: Array
+    vectors: Array
+    along: Array
+
+    @property
+    def finite(self) -> bool:
+        """Whether value and derivatives are finite."""
+        return bool(np.isfinite(self.value) and self.values.size == self.free.sum())
+
+    @property
+    def cut(self) -> float:
+        """Eigenvalues below it are numerically zero."""
+        return RANK_TOLERANCE * max(float(self.values[-1]), 1e-300) if self.values.size else 0.0
+
+    @property
+    def curves_upwards(self) -> bool:
+        """Whether the likelihood curves upwards in some direction by more than rounding."""
+        return bool(self.values.size and self.values[0] < -max(100.0 * self.cut, 1e-8))
+
+    @property
+    def decrement(self) -> float:
+        """Newton decrement in nats."""
+        if not self.finite:
+            return np.inf
+        return 0.5 * float(np.sum(self.along**2 / np.maximum(np.abs(self.values), max(self.cut, 1e-300))))
+
+
+def local_model(objective: Objective, theta: Array) -> LocalModel:
+    """Derivatives at a point and their diagonalisation."""
+    value, gradient, hessian = objective.derivatives(theta)
+    if not (np.isfinite(value) and np.isfinite(gradient).all() and np.isfinite(hessian).all()):
+        free = np.ones(len(theta), dtype=bool)
+        none = np.zeros(0)
+        return LocalModel(value, gradient, hessian, free, none, none, np.zeros((0, 0)), none)
     free = ~active_set(objective, theta, gradient)
-    if not free.any():
-        return Certificate(0.0, 0.0, np.zeros(0), 0, 0, tol, True)
-    information, d = scaled_information(hessian[np.ix_(free, free)])
-    score = gradient[free] / d
-    values, vectors = np.linalg.eigh(information)
-    cut = RANK_TOLERANCE * max(float(values[-1]), 1e-300)
-    along = vectors.T @ score
-    decrement = 0.5 * float(np.sum(along**2 / np.maximum(np.abs(values), cut)))
-    upward = bool(values[0] < -_curvature_noise(objective, cut))
-    certified = decrement <= tol and not upward
-    return Certificate(
-        decrement, float(np.abs(score).max()), values, int((values > cut).sum()), int(free.sum()), tol, certified
-    )
+    part = hessian if free.all() else hessian[np.ix_(free, free)]
+    information, d = scaled_information(part)
+    values, vectors = np.linalg.eigh(information) if free.any() else (np.zeros(0), np.zeros((0, 0)))
+    return LocalModel(value, gradient, hessian, free, d, values, vectors, vectors.T @ (gradient[free] / d))
 
 
-def _curvature_noise(objective: Objective, cut: float) -> float:
-    """Negative curvature below this is rounding: it could not raise the likelihood by 1e-8 nats within a unit of theta."""
-    return max(100.0 * cut, 1e-8)
+def certify(objective: Objective, theta: Array, tol: float, model: LocalModel | None = None) -> Certificate:
+    """The certificate of a point."""
+    m = local_model(objective, theta) if model is None else model
+    if not m.finite:
+        return Certificate(np.inf, np.inf, np.zeros(0), 0, len(theta), tol, False)
+    score = np.abs(m.gradient[m.free] / m.d)
+    rank = int((m.values > m.cut).sum())
+    certified = m.decrement <= tol and not m.curves_upwards
+    return Certificate(m.decrement, float(score.max(initial=0.0)), m.values, rank, int(m.free.sum()), tol, certified)
