@@ -1,0 +1,5 @@
+"""``python -m moestat``: the command line."""
+
+from moestat.cli import main
+
+main()
