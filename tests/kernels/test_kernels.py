@@ -1,0 +1,416 @@
+"""Compiled kernels against their NumPy twins, their own exp and log against mpmath, hard zeros, the fallback, the cache's name."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from moestat import kernels
+from moestat.experts import GaussianExpert
+from moestat.fitting import fit_mixture
+from moestat.kernels import plain
+from moestat.mixture import ConditionalMixture
+
+pytest.importorskip("numba")
+
+TOLERANCE = 1e-12
+MANY = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+# Rows around the strips of 512: shorter, equal, one more, several.
+ROWS = st.one_of(st.integers(1, 40), st.sampled_from([511, 512, 513, 1024, 1025, 1700]))
+
+
+@pytest.fixture(scope="session")
+def fast() -> ModuleType:
+    """The compiled kernels, whatever the environment selects."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOESTAT_DISABLE_NUMBA", "0")
+        return kernels.get.__wrapped__()
+
+
+class Case:
+    """Random inputs of one block: `n` rows in the data, of which `start…stop` are worked on."""
+
+    def __init__(self, seed: int, width: int, before: int, n_experts: int, q: int, weighted: bool) -> None:
+        rng = np.random.default_rng(seed)
+        self.start, self.stop = before, before + width
+        n = self.stop + int(rng.integers(0, 5))
+        self.k, self.q, self.width = n_experts, q, width
+        self.features = np.vstack([np.ones(n), rng.normal(size=(q - 1, n)) * 10.0 ** rng.uniform(-2, 2)])
+        self.other = rng.normal(size=(int(rng.integers(1, 8)), n))
+        self.coef = rng.normal(size=(n_experts, q)) * 10.0 ** rng.uniform(-2, 1)
+        self.log_scale = rng.uniform(-3.0, 3.0, n_experts)
+        self.y = rng.normal(size=n) * 5.0
+        self.weight = rng.uniform(0.0, 3.0, n) * (rng.random(n) > 0.2) if weighted else np.empty(0)
+        self.rows = rng.normal(size=(n_experts, width))
+        self.residual = rng.normal(size=(n_experts, width)) * 3.0
+        self.resp = rng.dirichlet(np.ones(n_experts), width).T.copy()
+        self.rng = rng
+
+
+CASES = st.builds(
+    Case, st.integers(0, 10**6), ROWS, st.integers(0, 9), st.integers(1, 6), st.integers(1, 7), st.booleans()
+)
+
+
+def both(
+    fast: ModuleType, name: str, arguments: Callable[[], list[np.ndarray | int]]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Arguments after the compiled call and after the twin's, pairwise (fresh arguments for each)."""
+    mine, twin = arguments(), arguments()
+    a, b = getattr(fast, name)(*mine), getattr(plain, name)(*twin)
+    pairs = [(x, y) for x, y in zip(mine, twin, strict=True) if isinstance(x, np.ndarray)]
+    return pairs if a is None else [*pairs, (np.asarray(a), np.asarray(b))]
+
+
+def close(pairs: list[tuple[np.ndarray, np.ndarray]], size: float | np.ndarray = 1.0) -> None:
+    """Equal to 1e-12 of the value and of `size`, the magnitude of what was summed."""
+    for mine, twin in pairs:
+        assert np.isfinite(mine).all()
+        assert (np.abs(mine - twin) <= TOLERANCE * (np.abs(twin) + size)).all(), np.abs(mine - twin).max()
+
+
+def test_the_twins_have_the_same_names_and_arguments(fast: ModuleType) -> None:
+    def signatures(module: ModuleType) -> dict[str, list[str]]:
+        found = {n: getattr(f, "py_func", f) for n, f in vars(module).items() if callable(f) and not n.startswith("_")}
+        return {n: list(inspect.signature(f).parameters) for n, f in found.items() if f.__module__ == module.__name__}
+
+    compiled = signatures(fast)
+    for name in ("exp_rows", "log_rows"):  # these exist for the tests of the functions they wrap
+        compiled.pop(name)
+    assert compiled == signatures(plain)
+
+
+@MANY
+@given(CASES)
+def test_softmax_forward(fast: ModuleType, case: Case) -> None:
+    out = lambda: np.empty((case.k, case.width))  # noqa: E731
+    pairs = both(fast, "softmax_forward", lambda: [case.coef, case.features, case.start, case.stop, out(), out()])
+    size = (np.abs(case.coef) @ np.abs(case.features[:, case.start : case.stop])).max(axis=0)
+    close(pairs[:2])
+    close(pairs[2:], size)
+    np.testing.assert_allclose(pairs[-1][0].sum(axis=0), 1.0, rtol=0, atol=4e-16 * case.k)
+
+
+@MANY
+@given(CASES)
+def test_gaussian_forward(fast: ModuleType, case: Case) -> None:
+    def arguments() -> list[np.ndarray | int]:
+        out, residual = np.empty((case.k, case.width)), np.empty((case.k, case.width))
+        return [case.coef, case.log_scale, case.features, case.y, case.start, case.stop, out, residual]
+
+    pairs = both(fast, "gaussian_forward", arguments)
+    block = slice(case.start, case.stop)
+    size = np.abs(case.coef) @ np.abs(case.features[:, block]) + np.abs(case.y[block])
+    close(pairs[-1:], size)
+    z = size * np.exp(-case.log_scale)[:, None]
+    close(pairs[-2:-1], 1.0 + z * z)
+
+
+@MANY
+@given(CASES, st.sampled_from([1.0, 50.0, 2000.0]))
+def test_e_step(fast: ModuleType, case: Case, spread: float) -> None:
+    log_prob, log_density = case.rows * spread, case.residual * spread
+    pairs = both(fast, "e_step", lambda: [log_prob, log_density, np.empty_like(case.rows), np.empty(case.width)])
+    # a rounding error of the exponents is a relative error of the posterior
+    close(pairs, 1e-3 * spread)
+
+
+@MANY
+@given(CASES)
+def test_weighted_sum_and_scale_rows(fast: ModuleType, case: Case) -> None:
+    values = case.residual[0].copy()
+    weight = case.weight[case.start : case.stop] if case.weight.size else np.ones(case.width)
+    pairs = both(fast, "weighted_sum", lambda: [values, case.weight, case.start, case.stop])
+    close(pairs[-1:], float(weight @ np.abs(values)))
+    assert float(pairs[-1][0]) == pytest.approx(
+        float(np.sum(weight * values)), abs=1e-12 * float(weight @ np.abs(values)) + 1e-300
+    )
+    pairs = both(fast, "scale_rows", lambda: [case.weight, case.start, case.stop, case.rows.copy()])
+    np.testing.assert_array_equal(pairs[-1][0], case.rows * weight)
+
+
+@MANY
+@given(CASES)
+def test_additive_sums(fast: ModuleType, case: Case) -> None:
+    a, b, k, q = case.start, case.stop, case.k, case.q
+    f, g, w = np.abs(case.features[:, a:b]), np.abs(case.other[:, a:b]), np.abs(case.rows)
+    begin = case.rng.normal(size=(k, 8, 8))  # kernels add to what is there
+
+    def check(name: str, head: list[np.ndarray | int], shape: tuple[int, ...], size: np.ndarray) -> None:
+        start = begin.ravel()[: int(np.prod(shape))] if np.prod(shape) <= begin.size else np.zeros(int(np.prod(shape)))
+        pairs = both(fast, name, lambda: [*head, start.reshape(shape).copy()])
+        close(pairs[-1:], size + 1.0)
+
+    gram = np.einsum("kn,in,jn->kij", w, f, f)
+    check("weighted_grams", [case.features, case.rows, a, b], (k, q, q), gram)
+    check("weighted_moments", [case.features, case.rows, a, b], (k, q), w @ f.T)
+    check(
+        "cross_grams", [case.features, case.other, case.rows, a, b], (k, q, len(g)), np.einsum("kn,in,jn->kij", w, f, g)
+    )
+    check("outer_sum", [case.rows], (k, k), w @ w.T)
+    mass = np.column_stack([case.resp.sum(axis=1), (case.resp * case.residual**2).sum(axis=1)])
+    check("gaussian_moments", [case.resp, case.residual, np.empty_like(case.rows)], (k, 2), mass)
+
+
+@MANY
+@given(CASES)
+def test_grams_are_the_lower_triangle_of_the_definition(fast: ModuleType, case: Case) -> None:
+    a, b = case.start, case.stop
+    out = np.zeros((case.k, case.q, case.q))
+    fast.weighted_grams(case.features, case.rows, a, b, out)
+    f = case.features[:, a:b]
+    expected = np.einsum("kn,in,jn->kij", case.rows, f, f)
+    size = np.einsum("kn,in,jn->kij", np.abs(case.rows), np.abs(f), np.abs(f))
+    lower = np.tri(case.q, dtype=bool)
+    assert (np.abs(out - expected)[:, lower] <= TOLERANCE * size[:, lower]).all()
+    assert not out[:, ~lower].any()
+
+
+@MANY
+@given(CASES)
+def test_scaled_features(fast: ModuleType, case: Case) -> None:
+    shape = (case.k * case.q, case.width)
+    pairs = both(fast, "scaled_features", lambda: [case.features, case.rows, case.start, case.stop, np.empty(shape)])
+    np.testing.assert_array_equal(*pairs[-1])
+
+
+@MANY
+@given(CASES)
+def test_gaussian_derivatives(fast: ModuleType, case: Case) -> None:
+    def arguments() -> list[np.ndarray | int]:
+        first, second = np.empty((2, case.k, case.width)), np.empty((3, case.k, case.width))
+        return [case.residual, case.log_scale, case.resp, first, second]
+
+    pairs = both(fast, "gaussian_derivatives", arguments)
+    z = np.abs(case.residual) * np.exp(-case.log_scale)[:, None]
+    close(pairs[-2:], ((1.0 + z) ** 4 * np.exp(2.0 * np.abs(case.log_scale))[:, None]))
+
+
+def test_derivatives_of_the_log_density_by_complex_steps(fast: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+    mean, log_scale, y = rng.normal(size=5), rng.normal(size=1), rng.normal(size=5)
+
+    def log_density(m: np.ndarray, s: complex) -> np.ndarray:
+        return -0.5 * np.log(2.0 * np.pi) - s - 0.5 * ((y - m) * np.exp(-s)) ** 2
+
+    h = 1e-30
+    slope = [log_density(mean + 1j * h, log_scale[0]).imag / h, log_density(mean, log_scale[0] + 1j * h).imag / h]
+    first, second = np.empty((2, 1, 5)), np.empty((3, 1, 5))
+    fast.gaussian_derivatives((y - mean)[None], log_scale, np.ones((1, 5)), first, second)
+    np.testing.assert_allclose(first[:, 0], slope, rtol=1e-13)
+    precision = np.exp(-2.0 * log_scale[0])
+    e = y - mean
+    curvature = [np.full(5, -precision), -2.0 * e * precision, -2.0 * e * e * precision]
+    products = [slope[0] ** 2, slope[0] * slope[1], slope[1] ** 2]
+    np.testing.assert_allclose(second[:, 0], np.add(curvature, products), rtol=1e-12, atol=1e-12)
+
+
+# -- exp and log ---------------------------------------------------------------------------------------------------
+
+
+def ulps(found: np.ndarray, exact: list[mpmath.mpf]) -> float:
+    """Largest error in units of the last place of the exact value."""
+    return max(
+        float(abs(mpmath.mpf(float(a)) - b) / mpmath.mpf(float(np.spacing(abs(float(b))))))
+        for a, b in zip(found, exact, strict=True)
+    )
+
+
+def test_exp_is_accurate_to_two_ulp(fast: ModuleType) -> None:
+    rng = np.random.default_rng(1)
+    halves = (np.arange(-1020, 1020) + 0.5) * np.log(2.0)  # where the range reduction rounds the other way
+    near = rng.choice([-1.0, 1.0], 500) * 10.0 ** rng.uniform(-20, 0, 500)
+    x = np.concatenate(
+        [rng.uniform(-707.9, 709.0, 2000), halves, np.nextafter(halves, 0.0), near, [0.0, -0.0, 1.0, -1.0, 709.0]]
+    )
+    x = x[(x > -708.0) & (x <= 709.0)]
+    out = np.empty_like(x)
+    fast.exp_rows(x, out)
+    assert ulps(out, [mpmath.exp(mpmath.mpf(float(v))) for v in x]) <= 2.0
+    assert out[x == 0.0].tolist() == [1.0, 1.0]
+
+
+def test_exp_stays_finite_and_tiny_outside_its_range(fast: ModuleType) -> None:
+    x = np.array([-np.inf, -1e300, -1000.0, -708.0])
+    out = np.empty_like(x)
+    fast.exp_rows(x, out)
+    assert (out >= 0.0).all()
+    assert (out < 1e-307).all()
+
+
+def test_log_is_accurate_to_two_ulp(fast: ModuleType) -> None:
+    rng = np.random.default_rng(2)
+    wide = 10.0 ** rng.uniform(-307.0, 308.0, 2000)
+    near_one = 1.0 + rng.choice([-1.0, 1.0], 1000) * 10.0 ** rng.uniform(-15.5, -0.4, 1000)
+    switch = np.sqrt(0.5) * 2.0 ** np.arange(-30, 30)
+    x = np.concatenate(
+        [wide, near_one, switch, np.nextafter(switch, 0), np.nextafter(switch, np.inf), np.arange(1.0, 200.0)]
+    )
+    x = np.append(x, [np.finfo(float).tiny, np.finfo(float).max])
+    x = x[x != 1.0]
+    out = np.empty_like(x)
+    fast.log_rows(x, out)
+    assert ulps(out, [mpmath.log(mpmath.mpf(float(v))) for v in x]) <= 2.0
+    one = np.empty(1)
+    fast.log_rows(np.ones(1), one)
+    assert one[0] == 0.0
+
+
+# -- hard zeros ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", ["fast", "plain"])
+def test_hard_zeros_never_give_nan(module: str, fast: ModuleType) -> None:
+    kernel = fast if module == "fast" else plain
+    n = 700
+    rng = np.random.default_rng(3)
+    log_prob = np.log(rng.dirichlet(np.ones(3), n).T)
+    log_density = rng.normal(size=(3, n)) * 100.0
+    log_prob[rng.random((3, n)) < 0.4] = -np.inf
+    log_density[rng.random((3, n)) < 0.2] = -np.inf
+    log_prob[:, :20] = -np.inf  # no expert is possible
+    resp, loglik = np.full((3, n), np.nan), np.full(n, np.nan)
+    with np.errstate(invalid="ignore"):
+        kernel.e_step(log_prob, log_density, resp, loglik)
+    joint = log_prob + log_density
+    possible = np.isfinite(joint).any(axis=0)
+    assert not np.isnan(resp).any()
+    assert not np.isnan(loglik).any()
+    assert not resp[np.isneginf(joint)].any()
+    np.testing.assert_allclose(resp[:, possible].sum(axis=0), 1.0, rtol=1e-15)
+    assert np.isneginf(loglik[~possible]).all()
+    assert (~possible).sum() >= 20
+    np.testing.assert_allclose(loglik[possible], np.logaddexp.reduce(joint[:, possible], axis=0), rtol=1e-13)
+
+
+@pytest.mark.parametrize("size", [1e3, 1e6, 1e150])
+def test_gates_that_underflow_never_give_nan(size: float) -> None:
+    X = np.linspace(-1.0, 1.0, 50)[:, None]
+    y = np.sin(3.0 * X[:, 0])
+    params = {
+        "gate_coef": [[size], [-size], [0.0]],
+        "gate_intercept": [0.0, 1.0, 0.0],
+        "expert_coef": [[1.0], [2.0], [-1.0]],
+        "expert_intercept": [0.0, 1.0, 0.5],
+        "expert_scale": [0.5, 0.1, 1.0],
+    }
+    mixture = ConditionalMixture(params=params)
+    objective, theta = mixture.objective(X, y)
+    value, gradient, hessian = objective.derivatives(theta)
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
+    assert np.isfinite(hessian).all()
+    assert np.isfinite(objective.em_pass(theta).value)
+    assert value == pytest.approx(mixture.log_density(X, y).sum(), rel=1e-12)
+
+
+# -- the fallback --------------------------------------------------------------------------------------------------
+
+MODELS = {
+    "softmax": ("softmax", GaussianExpert(), 1),
+    "polynomial, tied": ("softmax", GaussianExpert(degree=2, variance="tied"), 1),
+    "constant": ("constant", GaussianExpert(), 1),
+    "two responses": ("softmax", GaussianExpert(), 2),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_objective_on_the_twins_equals_the_compiled_one(
+    name: str, weighted: bool, fast: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, expert, n_responses = MODELS[name]
+    rng = np.random.default_rng(7)
+    n = 9000  # more than one block
+    X = rng.uniform(-1.0, 1.0, (n, 2))
+    first = X[:, 0] + rng.logistic(scale=0.5, size=n) > 0.0
+    y = np.stack([np.where(first, X[:, 1], -2.0 + j) + 0.3 * rng.normal(size=n) for j in range(n_responses)], axis=1)
+    y = y[:, 0] if n_responses == 1 else y
+    weight = rng.integers(0, 3, n).astype(float) if weighted else None
+    found = {}
+    for module in (fast, plain):
+        monkeypatch.setattr(kernels, "get", lambda module=module: module)
+        fitted = fit_mixture(X, y, gate=gate, expert=expert, sample_weight=weight, rng=0, n_init=2, max_iter=3)
+        mixture = fitted.mixture if module is fast else found["fast"][0]
+        objective, theta = mixture.objective(X, y, weight)
+        shifted = theta + 0.05 * np.cos(np.arange(len(theta)))
+        result = objective.em_pass(shifted)
+        found[module.__name__.split(".")[-1]] = (
+            mixture,
+            fitted.result.loglik,
+            objective.value(shifted),
+            objective.gradient(shifted)[1],
+            objective.derivatives(shifted)[2],
+            objective.row_scores(shifted),
+            objective.maximise(shifted, result.statistics),
+        )
+    for mine, twin in zip(found["fast"][1:], found["plain"][1:], strict=True):
+        scale = np.abs(np.asarray(twin)).max()
+        np.testing.assert_allclose(mine, twin, rtol=1e-10, atol=1e-10 * scale)
+
+
+def test_environment_variable_selects_the_twins() -> None:
+    code = (
+        "from moestat import kernels; import sys; import numpy as np; from moestat.fitting import fit_mixture;"
+        "x = np.linspace(-1, 1, 200)[:, None]; y = np.abs(x[:, 0]) + 0.05 * np.sin(40 * x[:, 0]);"
+        "print(kernels.get().__name__, 'numba' in sys.modules, repr(fit_mixture(x, y, rng=0).result.loglik))"
+    )
+    name, numba_loaded, loglik = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"MOESTAT_DISABLE_NUMBA": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert (name, numba_loaded) == ("moestat.kernels.plain", "False")
+    x = np.linspace(-1, 1, 200)[:, None]
+    here = fit_mixture(x, np.abs(x[:, 0]) + 0.05 * np.sin(40 * x[:, 0]), rng=0).result.loglik
+    assert here == pytest.approx(float(loglik), rel=1e-10)
+
+
+@pytest.mark.parametrize(("value", "disabled"), [("1", True), ("true", True), ("0", False), ("", False), ("no", False)])
+def test_values_of_the_switch(value: str, disabled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOESTAT_DISABLE_NUMBA", value)
+    assert kernels.numba_disabled() is disabled
+
+
+# -- the cache directory -------------------------------------------------------------------------------------------
+
+
+def test_cache_directory_is_named_by_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    before = kernels.cache_directory()
+    assert before.is_dir()
+    assert before.is_relative_to(tmp_path)
+    assert kernels.cache_directory() == before
+    copy = tmp_path / "kernels"
+    copy.mkdir()
+    source = Path(kernels.__file__).with_name("fast.py")
+    shutil.copy(source, copy / "fast.py")
+    monkeypatch.setattr(kernels, "__file__", str(copy / "__init__.py"))
+    assert kernels.cache_directory() == before
+    (copy / "fast.py").write_text(source.read_text() + "\n# one more line\n")
+    assert kernels.cache_directory() != before
+
+
+def test_cache_directory_without_a_writable_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    folder = kernels.cache_directory()
+    assert folder.is_dir()
+    assert folder.is_relative_to(tmp_path / "tmp")
