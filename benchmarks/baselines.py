@@ -41,7 +41,7 @@ class Mixture:
 
     def __init__(self, problem: Problem) -> None:
         n, d = problem.X.shape
-        self.k, self.q, self.n = len(problem.truth.scale), d + 1, n
+        self.k, self.q, self.n = problem.n_experts, d + 1, n
         self.features = np.empty((self.q, n))
         self.features[0] = 1.0
         self.features[1:] = problem.X.T

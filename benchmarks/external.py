@@ -76,7 +76,7 @@ def lbfgs_jax(problem: Problem, trace: Trace) -> Params:
     """L-BFGS-B on the JAX gradient; the compilation is not on the clock."""
     fun = jax_value_and_gradient(problem)
     trace.start = time.process_time()
-    return run_lbfgs(fun, problem.start.vector(), len(problem.y), len(problem.truth.scale), trace)
+    return run_lbfgs(fun, problem.start.vector(), len(problem.y), problem.n_experts, trace)
 
 
 def flexmix_r(problem: Problem, trace: Trace, tolerance: float = 1e-10) -> Params:

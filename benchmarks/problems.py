@@ -54,8 +54,13 @@ class Problem:
     start: Params
 
     @property
+    def n_experts(self) -> int:
+        """Experts to fit; the truth may have fewer."""
+        return len(self.start.scale)
+
+    @property
     def label(self) -> dict[str, str | int]:
-        return {"model": self.name, "n": self.X.shape[0], "d": self.X.shape[1], "K": len(self.truth.scale)}
+        return {"model": self.name, "n": self.X.shape[0], "d": self.X.shape[1], "K": self.n_experts}
 
 
 def simulate(truth: Params, X: Array, rng: np.random.Generator, block: int = 100_000) -> Array:

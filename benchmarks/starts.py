@@ -24,7 +24,7 @@ def one_fit(problem: Problem, seed: int, **settings: Any) -> tuple[float, float]
         warnings.simplefilter("ignore")
         try:
             fitted = fit_mixture(
-                problem.X, problem.y, n_experts=len(problem.truth.scale), rng=np.random.default_rng(seed), **settings
+                problem.X, problem.y, n_experts=problem.n_experts, rng=np.random.default_rng(seed), **settings
             )
         except (ValueError, RuntimeError) as error:
             print(f"{settings}: {error}")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moestat.experts import GaussianExpert
 from moestat.fitting import FittedMixture, fit_mixture
 from moestat.mixture import ConditionalMixture
 
@@ -66,6 +67,22 @@ def test_affine_maps_of_the_response(seed: int, log_scale: float, flip: bool, sh
     assert moved_loglik == pytest.approx(plain.result.loglik, abs=1e-6)
     expected = plain.mixture.log_density(X, y) - np.log(abs(scale))
     assert_same_density(other.mixture.log_density(X, moved), expected)
+
+
+@FEW
+@given(SEEDS, st.floats(-8.0, 8.0), st.sampled_from(["full", "diag", "spherical"]))
+def test_units_of_two_responses(seed: int, log_scale: float, covariance: str) -> None:
+    X, first = data(seed)
+    y = np.column_stack([first, np.random.default_rng(seed).normal(size=len(first)) - X[:, 0]])
+    unit = 10.0**log_scale
+    expert = GaussianExpert(covariance=covariance)
+    plain, other = fit(X, y, expert=expert), fit(X, unit * y, expert=expert)
+    moved_loglik = other.result.loglik + y.size * np.log(unit)
+    assert moved_loglik == pytest.approx(plain.result.loglik, abs=1e-6)
+    # built again from its own parameters, the mixture is the same density
+    again = ConditionalMixture(gate="softmax", expert=expert, params=other.mixture.params)
+    np.testing.assert_allclose(again.log_density(X, unit * y), other.mixture.log_density(X, unit * y), atol=1e-9)
+    assert_same_density(again.log_density(X, unit * y), plain.mixture.log_density(X, y) - 2.0 * np.log(unit))
 
 
 @FEW

@@ -35,7 +35,19 @@ DAMAGE: dict[str, str] = {
     "text": r"numeric|number|convert|float|dtype|str",
     "no experts": r"n_experts",
 }
-COLUMNS = "normal integers constant zero binary huge tiny far duplicate combination heavy".split()
+COLUMNS = [
+    "normal",
+    "integers",
+    "constant",
+    "zero",
+    "binary",
+    "huge",
+    "tiny",
+    "far",
+    "duplicate",
+    "combination",
+    "heavy",
+]
 RESPONSES = ["two lines", "one line", "exact line", "constant", "huge", "tiny", "far", "binary", "heavy", "separated"]
 CONTAINERS = ["plain", "float32", "integer", "bool", "read-only", "fortran", "strided", "list", "object"]
 
