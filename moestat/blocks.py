@@ -79,6 +79,11 @@ def block_size(n_experts: int) -> int:
     return max(512, 16384 // n_experts // 512 * 512)
 
 
+def score_block_size(n_scores: int) -> int:
+    """Rows a block when `n_scores` score rows are kept: about half a megabyte."""
+    return max(512, 65536 // max(n_scores, 1) // 512 * 512)
+
+
 def ranges(n: int, size: int) -> Iterator[tuple[int, int]]:
     """Consecutive `(start, stop)` of at most `size` rows."""
     return ((i, min(i + size, n)) for i in range(0, n, size))

@@ -256,7 +256,7 @@ def _n_used(data: checks.Data) -> int:
 def from_responsibilities(objective: Objective, resp: Array) -> Array:
     """Free vector after one M-step from responsibilities `(K, n)`."""
     origin = objective.clip(np.zeros(objective.n_params))
-    return objective.maximise(origin, objective.em_pass(origin, np.ascontiguousarray(resp)).statistics)
+    return objective.maximise(origin, objective.em_pass(origin, np.ascontiguousarray(resp)))
 
 
 def _split_and_merge(coordinates: Coordinates, sample: _Sample) -> Callable[[Array], list[Array]]:

@@ -30,9 +30,8 @@ def accumulators(layout: Layout) -> Statistics:
         "value": np.zeros(()),
         "score": np.zeros(total),
         "outer": np.zeros((total, total)),  # Σ w s sᵀ of the per-row scores
-        "gate_prob": np.zeros((s, q)),  # Σ w π z
-        "gate_outer": np.zeros((s * q, s * q)),  # Σ w (π z)(π z)ᵀ
-        "gate_gram": np.zeros((s, q, q)),  # Σ w (r - π) zzᵀ
+        "gate_score": np.zeros((s, q)),  # Σ w (r - π) z
+        "gate_pairs": np.zeros((s * (s + 1) // 2, q, q)),  # Σ w (δ_ab (r_a - π_a) + π_a π_b) zzᵀ
         "gate_mean": np.zeros((d, s, q, p)),  # Σ w r g z φᵀ
         "gate_scale": np.zeros((c, s, q)),  # Σ w r g z
         "mean_mean": np.zeros((d * (d + 1) // 2, k, p, p)),
@@ -41,12 +40,13 @@ def accumulators(layout: Layout) -> Statistics:
     }
 
 
-def score_rows(layout: Layout, block: Block, gate_weight: Array, first: Array, kernels: ModuleType) -> Array:
-    """Per-row scores `(P, B)` in the untied vector: gate part `gate_weight_k z`, then the experts' `first`."""
+def score_rows(
+    layout: Layout, block: Block, gate_weight: Array, first: Array, scores: Array, kernels: ModuleType
+) -> Array:
+    """Fill the per-row scores `(P, B)` in the untied vector: gate part `gate_weight_k z`, then the experts' `first`."""
     k, s, q = layout.n_experts, layout.n_scored, layout.q_gate
     d, p = layout.n_responses, layout.q_expert
     a, b = block.start, block.stop
-    scores = np.empty((sum(layout.sizes), b - a))
     if s:
         kernels.scaled_features(block.gate_features, gate_weight, a, b, scores[: s * q])
     means = first[0] if d == 1 else np.ascontiguousarray(first[:d].swapaxes(0, 1)).reshape(k * d, b - a)
@@ -57,9 +57,9 @@ def score_rows(layout: Layout, block: Block, gate_weight: Array, first: Array, k
 
 def row_scores(layout: Layout, params: Parameters, block: Block, ws: dict[str, Array], kernels: ModuleType) -> Array:
     """Scores `(P, B)` of the block's rows in the untied vector."""
-    first, _ = layout.expert.derivatives(params.scale, ws["residual"], ws["resp"], kernels)
+    first, _ = layout.expert.derivatives(params.scale, ws, kernels)
     s = layout.n_scored
-    return score_rows(layout, block, ws["resp"][:s] - ws["prob"][:s], first, kernels)
+    return score_rows(layout, block, ws["resp"][:s] - ws["prob"][:s], first, ws["scores"], kernels)
 
 
 def add(
@@ -71,36 +71,36 @@ def add(
     kernels: ModuleType,
     outer: Callable[[Array, Array], None],
 ) -> None:
-    """Add one block; `ws` holds its E-step."""
-    s, q, d = layout.n_scored, layout.q_gate, layout.n_responses
+    """Add one block; `ws` holds its E-step, and room for what is computed here."""
+    s, d = layout.n_scored, layout.n_responses
     a, b = block.start, block.stop
-    width = b - a
     resp, prob = ws["resp"], ws["prob"][:s]
-    first, second = layout.expert.derivatives(params.scale, ws["residual"], resp, kernels)
+    first, second = layout.expert.derivatives(params.scale, ws, kernels)
     m = len(first)
     c = m - d
 
     # gate part r_a z: the shift by π drops out of the covariance and is put back into the gradient
-    scores = score_rows(layout, block, resp[:s], first, kernels)
-    gate_scores = np.empty((s * q, width))
-    if s:
-        kernels.scaled_features(block.gate_features, prob, a, b, gate_scores)
+    scores = score_rows(layout, block, resp[:s], first, ws["scores"], kernels)
     if block.weight.size:
         weight = block.weight[a:b]
-        root = np.sqrt(weight)
         acc["score"] += scores @ weight
-        scores *= root
-        gate_scores *= root
+        scores *= np.sqrt(weight)
         first, second = first * weight, second * weight
-        resp, prob = resp * weight, prob * weight
     else:
         acc["score"] += scores.sum(axis=1)
     outer(scores, acc["outer"])
 
     if s:
-        outer(gate_scores, acc["gate_outer"])
-        kernels.weighted_moments(block.gate_features, prob, a, b, acc["gate_prob"])
-        kernels.weighted_grams(block.gate_features, resp[:s] - prob, a, b, acc["gate_gram"])
+        pairs, difference = ws["pairs"], ws["scratch"][:s]
+        kernels.softmax_pairs(prob, pairs)
+        np.negative(pairs, out=pairs)
+        for e in range(s):
+            pairs[e * (e + 3) // 2] += resp[e]
+        np.subtract(resp[:s], prob, out=difference)
+        kernels.scale_rows(block.weight, a, b, pairs)
+        kernels.scale_rows(block.weight, a, b, difference)
+        kernels.weighted_grams(block.gate_features, pairs, a, b, acc["gate_pairs"])
+        kernels.weighted_moments(block.gate_features, difference, a, b, acc["gate_score"])
         for i in range(d):
             kernels.cross_grams(block.gate_features, block.expert_features, first[i, :s], a, b, acc["gate_mean"][i])
         for i in range(c):
@@ -109,14 +109,21 @@ def add(
     for i in range(m):
         for j in range(i + 1):
             if i < d:
-                kernels.weighted_grams(
-                    block.expert_features, second[position], a, b, acc["mean_mean"][i * (i + 1) // 2 + j]
-                )
+                kernels.weighted_grams(block.expert_features, second[position], a, b, acc["mean_mean"][position])
             elif j < d:
                 kernels.weighted_moments(block.expert_features, second[position], a, b, acc["scale_mean"][i - d, j])
             else:
                 acc["scale_scale"][(i - d) * (i - d + 1) // 2 + j - d] += second[position].sum(axis=1)
             position += 1
+
+
+def add_pairs(matrix: Array, pairs: Array, s: int, q: int) -> None:
+    """Add the blocks of the gate pairs `b <= a` (lower triangles) to the gate's corner of a matrix, in place."""
+    for row, (i, j) in enumerate((i, j) for i in range(s) for j in range(i + 1)):
+        block = mirror(pairs[row])
+        matrix[i * q : (i + 1) * q, j * q : (j + 1) * q] += block
+        if i != j:
+            matrix[j * q : (j + 1) * q, i * q : (i + 1) * q] += block
 
 
 def assemble(layout: Layout, acc: Statistics) -> tuple[Array, Array]:
@@ -126,16 +133,15 @@ def assemble(layout: Layout, acc: Statistics) -> tuple[Array, Array]:
     c = layout.expert.n_scale(d)
     n_gate, n_coef, _ = layout.sizes
     gradient = acc["score"].copy()
-    gradient[:n_gate] -= acc["gate_prob"].ravel()
+    gradient[:n_gate] = acc["gate_score"].ravel()
     hessian = -mirror(acc["outer"])
-    hessian[:n_gate, :n_gate] += mirror(acc["gate_outer"])
-    gate_gram, mean_mean = mirror(acc["gate_gram"]), mirror(acc["mean_mean"])
+    add_pairs(hessian, acc["gate_pairs"], s, q)
+    mean_mean = mirror(acc["mean_mean"])
     for e in range(k):
         g = slice(e * q, (e + 1) * q)
         means = [slice(n_gate + (e * d + i) * p, n_gate + (e * d + i + 1) * p) for i in range(d)]
         scales = slice(n_gate + n_coef + e * c, n_gate + n_coef + (e + 1) * c)
         if e < s:
-            hessian[g, g] += gate_gram[e]
             for i in range(d):
                 hessian[g, means[i]] += acc["gate_mean"][i, e]
                 hessian[means[i], g] += acc["gate_mean"][i, e].T

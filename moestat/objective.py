@@ -21,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moestat import kernels
-from moestat.blocks import Block, Rows, accumulate, block_size
+from moestat import kernels, louis
+from moestat.blocks import Block, Rows, accumulate, block_size, score_block_size
 from moestat.experts.gaussian import GaussianExpert
 from moestat.gates.base import Gate
 from moestat.linalg import mirror
@@ -131,6 +131,7 @@ class Pass(NamedTuple):
 
     value: float
     statistics: Statistics
+    information: Array | None = None  # of the gate's part, (s q, s q); None when it was not asked for
 
 
 class Objective:
@@ -219,26 +220,34 @@ class Objective:
 
     # -- passes over the data ---------------------------------------------------------------------------------------
 
-    def _workspace(self) -> dict[str, Array]:
-        """Arrays of one thread, `(…, K, block)`."""
-        ws: dict[str, Array] | None = getattr(self._local, "workspace", None)
-        if ws is None:
+    def _workspace(self, width: int) -> dict[str, Array]:
+        """Arrays `(…, K, width)` of one thread; kept, because large arrays are slow to make."""
+        kept: dict[int, dict[str, Array]] = self._local.__dict__.setdefault("workspaces", {})
+        if width not in kept:
             k, d = self.layout.n_experts, self.layout.n_responses
-            width = min(self.size, self.rows.n)
-            names = ("log_prob", "prob", "log_density", "resp", "scratch")
-            ws = {name: np.empty((k, width)) for name in names}
+            ws = {name: np.empty((k, width)) for name in ("log_prob", "prob", "log_density", "resp", "scratch")}
             ws["residual"] = np.empty((d, k, width))
             ws["loglik"] = np.empty(width)
-            self._local.workspace = ws
-        return ws
+            for name, rows in self._extra_rows().items():
+                ws[name] = np.empty((*rows, width))
+            kept[width] = ws
+        return kept[width]
+
+    def _extra_rows(self) -> dict[str, tuple[int, ...]]:
+        """Leading shapes of the arrays that the passes with derivatives need."""
+        layout = self.layout
+        k, s = layout.n_experts, layout.n_scored
+        m = layout.n_responses + layout.expert.n_scale(layout.n_responses)
+        return {
+            "pairs": (s * (s + 1) // 2,),
+            "first": (m, k),
+            "second": (m * (m + 1) // 2, k),
+            "scores": (sum(layout.sizes),),
+        }
 
     def _forward(self, params: Parameters, start: int, stop: int) -> tuple[Block, dict[str, Array]]:
         """E-step of one block: the workspace cut to its width holds gate, densities, residuals, resp and loglik."""
-        full = self._workspace()
-        width = stop - start
-        ws = full if width == full["loglik"].size else {name: a[..., :width] for name, a in full.items()}
-        if width != full["loglik"].size:
-            ws = {name: np.ascontiguousarray(a) for name, a in ws.items()}
+        ws = self._workspace(stop - start)
         block = self.rows.block(start, stop)
         self.kernels.softmax_forward(
             params.gate, block.gate_features, block.start, block.stop, ws["log_prob"], ws["prob"]
@@ -255,8 +264,9 @@ class Objective:
         work: Callable[[Block, dict[str, Array], Statistics], None],
         zero: Callable[[], Statistics],
         params: Parameters,
+        size: int | None = None,
     ) -> Statistics:
-        """Accumulate `work` over all blocks."""
+        """Accumulate `work` over all blocks of `size` rows."""
         self.n_passes += 1
 
         def over(blocks: list[tuple[int, int]]) -> Statistics:
@@ -267,7 +277,7 @@ class Objective:
                 work(block, ws, acc)
             return acc
 
-        return accumulate(over, self.rows.n, self.size, _add, self.pool)
+        return accumulate(over, self.rows.n, size or self.size, _add, self.pool)
 
     def value(self, theta: Array) -> float:
         """Penalised log-likelihood."""
@@ -275,23 +285,24 @@ class Objective:
         total = self._sum(lambda block, ws, acc: None, lambda: {"value": np.zeros(())}, params)
         return float(total["value"]) - self._penalty(theta)[0]
 
-    def em_pass(self, theta: Array, resp: Array | None = None) -> Pass:
+    def em_pass(self, theta: Array, resp: Array | None = None, *, information: bool = True) -> Pass:
         """Penalised log-likelihood and the statistics of the M-step at `theta`, in one pass.
 
-        Responsibilities `resp (K, n)` replace the E-step's if they are given.
+        Responsibilities `resp (K, n)` replace the E-step's if they are given; `information` asks for the gate's curvature too.
         """
         layout, kn = self.layout, self.kernels
         params = layout.unpack(theta)
         k, s, q = layout.n_experts, layout.n_scored, layout.q_gate
         newton = s > 0 and layout.gate.degree > 0
+        curved = newton and information
 
         def zero() -> Statistics:
             acc = layout.expert.accumulators(k, layout.n_responses, layout.q_expert)
             acc["value"] = np.zeros(())
             if newton:
                 acc["gate_moments"] = np.zeros((s, q))
-                acc["gate_gram"] = np.zeros((s, q, q))
-                acc["gate_outer"] = np.zeros((s * q, s * q))
+            if curved:
+                acc["gate_pairs"] = np.zeros((s * (s + 1) // 2, q, q))
             return acc
 
         def work(block: Block, ws: dict[str, Array], acc: Statistics) -> None:
@@ -299,16 +310,13 @@ class Objective:
             prob = ws["prob"][:s]
             if resp is not None:
                 ws["resp"][...] = resp[:, block.row : block.row + b - a]
-            if newton:
-                scores = np.empty((s * q, b - a))
-                kn.scaled_features(block.gate_features, prob, a, b, scores)
-                if block.weight.size:
-                    scores *= np.sqrt(block.weight[a:b])
-                self._outer(scores, acc["gate_outer"])
-                kn.scale_rows(block.weight, a, b, prob)
-                kn.weighted_grams(block.gate_features, prob, a, b, acc["gate_gram"])
+            if curved:
+                kn.softmax_pairs(prob, ws["pairs"])
+                kn.scale_rows(block.weight, a, b, ws["pairs"])
+                kn.weighted_grams(block.gate_features, ws["pairs"], a, b, acc["gate_pairs"])
             kn.scale_rows(block.weight, a, b, ws["resp"])
             if newton:
+                kn.scale_rows(block.weight, a, b, prob)
                 np.subtract(ws["resp"][:s], prob, out=prob)
                 kn.weighted_moments(block.gate_features, prob, a, b, acc["gate_moments"])
             layout.expert.add_statistics(
@@ -316,24 +324,24 @@ class Objective:
             )  # fmt: skip
 
         acc = self._sum(work, zero, params)
-        return Pass(float(acc["value"]) - self._penalty(theta)[0], acc)
+        matrix = None
+        if curved:
+            matrix = self._penalty(theta)[2][: s * q, : s * q]
+            louis.add_pairs(matrix, acc["gate_pairs"], s, q)
+        return Pass(float(acc["value"]) - self._penalty(theta)[0], acc, matrix)
 
-    def maximise(self, theta: Array, statistics: Statistics, gate_step: float = 1.0) -> Array:
+    def maximise(self, theta: Array, at: Pass, gate_step: float = 1.0) -> Array:
         """M-step: closed form for the experts, a (damped) Newton step for the gate; clipped to the box."""
+        statistics = at.statistics
         layout = self.layout
         params = layout.unpack(theta)
         s, q = layout.n_scored, layout.q_gate
         gate = params.gate
         if s > 0:
             mass = statistics["moments"][:, 0]
-            if "gate_gram" in statistics:
-                _, gradient, curvature = self._penalty(theta)
-                information = curvature[: s * q, : s * q] - mirror(statistics["gate_outer"])
-                for k, gram in enumerate(mirror(statistics["gate_gram"])):
-                    information[k * q : (k + 1) * q, k * q : (k + 1) * q] += gram
-                slope = statistics["gate_moments"] - gradient[: s * q].reshape(s, q)
-            else:
-                information, slope = np.zeros((0, 0)), np.zeros((s, q))
+            slope, information = np.zeros((s, q)), np.zeros((0, 0)) if at.information is None else at.information
+            if "gate_moments" in statistics:
+                slope = statistics["gate_moments"] - self._penalty(theta)[1][: s * q].reshape(s, q)
             gram_all = self.gram if gate_step == 0.0 and layout.gate.degree > 0 else np.zeros((0, 0))
             gate = gate.copy()
             gate[:s] = layout.gate.maximise(gate[:s], slope, information, gram_all, mass, gate_step)
@@ -365,7 +373,7 @@ class Objective:
             if s:
                 np.subtract(ws["resp"][:s], ws["prob"][:s], out=ws["scratch"][:s])
                 kn.weighted_moments(block.gate_features, ws["scratch"][:s], a, b, acc["gate"])
-            first, _ = layout.expert.derivatives(params.scale, ws["residual"], ws["resp"], kn)
+            first, _ = layout.expert.derivatives(params.scale, ws, kn)
             for slot in range(d):
                 kn.weighted_moments(block.expert_features, first[slot], a, b, acc["cross"][slot])
             acc["scale"] += first[d:].sum(axis=2)
@@ -377,13 +385,12 @@ class Objective:
 
     def derivatives(self, theta: Array) -> tuple[float, Array, Array]:
         """Penalised log-likelihood, gradient and exact Hessian (Louis' identity)."""
-        from moestat import louis
-
         params = self.layout.unpack(theta)
         acc = self._sum(
             lambda block, ws, acc: louis.add(self.layout, params, block, ws, acc, self.kernels, self._outer),
             lambda: louis.accumulators(self.layout),
             params,
+            min(self.size, score_block_size(sum(self.layout.sizes))),
         )
         gradient, hessian = louis.assemble(self.layout, acc)
         if self.tie is not None:
@@ -418,8 +425,6 @@ class Objective:
 
     def row_scores(self, theta: Array) -> Array:
         """Unweighted score of each row in the free vector, `(n, P)`."""
-        from moestat import louis
-
         params = self.layout.unpack(theta)
         out = np.empty((self.rows.n, self.n_params))
         for start in range(0, self.rows.n, self.size):

@@ -177,16 +177,15 @@ class GaussianExpert:
         scale[live] = self.scale_parameters(covariance[live], floor)
         return coef, scale
 
-    def derivatives(self, scale: Array, residual: Array, resp: Array, kernels: ModuleType) -> tuple[Array, Array]:
+    def derivatives(self, scale: Array, ws: dict[str, Array], kernels: ModuleType) -> tuple[Array, Array]:
         """`resp · ∂log f` `(m, K, B)` and `resp · (∂²log f + ∂log f ∂log fᵀ)` for the lower-triangular pairs of predictors.
 
-        The predictors are the D means, then the scale parameters.
+        The predictors are the D means, then the scale parameters; the workspace `ws` holds residuals and resp, and room.
         """
-        n_responses, n_experts, width = residual.shape
+        residual, resp, first, second = ws["residual"], ws["resp"], ws["first"], ws["second"]
+        n_responses = len(residual)
         if n_responses > 1:
             return multivariate.derivatives(self.factors(scale, n_responses), residual, resp, self.full(n_responses))
-        first = np.empty((2, n_experts, width))
-        second = np.empty((3, n_experts, width))
         kernels.gaussian_derivatives(residual[0], scale[:, 0], resp, first, second)
         return first, second
 

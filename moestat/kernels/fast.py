@@ -402,3 +402,21 @@ def cross_grams(left, right, weights, start, stop, out):
                     for i in range(width):
                         a += scaled[i] * g[i]
                     out[k, j, m] += a
+
+
+@njit(cache=True, nogil=True, fastmath=SUMS, error_model="numpy")
+def softmax_pairs(prob, out):
+    """Curvature of the softmax in its scores: rows `δ_ab π_a - π_a π_b` of `out` for the pairs b <= a."""
+    row = 0
+    for a in range(prob.shape[0]):
+        pa = prob[a]
+        for b in range(a + 1):
+            pb = prob[b]
+            o = out[row]
+            if a == b:
+                for i in range(pa.size):
+                    o[i] = pa[i] - pa[i] * pa[i]
+            else:
+                for i in range(pa.size):
+                    o[i] = -pa[i] * pb[i]
+            row += 1

@@ -96,3 +96,10 @@ def cross_grams(left, right, weights, start, stop, out):
     b = right[:, start:stop]
     for k, w in enumerate(weights):
         out[k] += (a * w) @ b.T
+
+
+def softmax_pairs(prob, out):
+    """Curvature of the softmax in its scores: rows `δ_ab π_a - π_a π_b` of `out` for the pairs b <= a."""
+    pairs = [(a, b) for a in range(len(prob)) for b in range(a + 1)]
+    for row, (a, b) in enumerate(pairs):
+        out[row] = (a == b) * prob[a] - prob[a] * prob[b]

@@ -39,6 +39,9 @@ class Status(Enum):
         return self in (Status.CERTIFIED, Status.SEPARATED)
 
 
+POLISHED = 1e-15  # nats: below this decrement no further step is worth its pass over the data
+
+
 @dataclass(frozen=True)
 class State:
     """Where a solver is: point, value, and its own estimate (nats) of what remains to be gained."""
@@ -162,11 +165,7 @@ def run(
 
 def _polished(solver: Solver, objective: Objective, done: Run, tol: float) -> Run:
     """One more step of a quadratically convergent solver: it takes the scores from "small enough" to rounding."""
-    if (
-        not getattr(solver, "quadratic", False)
-        or done.state.stalled
-        or done.certificate.decrement < 1e-20 * objective.total_weight
-    ):
+    if not getattr(solver, "quadratic", False) or done.state.stalled or done.certificate.decrement < POLISHED:
         return done
     state = solver.step(objective, done.state)
     certificate = certify(objective, state.theta, tol, state.memory.get("model"))

@@ -31,7 +31,7 @@ class CEM:
         hard = (labels == np.arange(k)[:, None]).astype(float)
         theta = state.theta
         for _ in range(3):  # the gate's Newton step from fixed labels, repeated
-            theta = objective.maximise(theta, objective.em_pass(theta, hard).statistics)
+            theta = objective.maximise(theta, objective.em_pass(theta, hard))
         new = objective.responsibilities(theta).argmax(axis=0)
         done = bool(np.array_equal(new, labels))
         return State(theta, objective.value(theta), stalled=done, memory={"labels": new, "status": Status.PARTITION})

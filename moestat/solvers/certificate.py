@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ RANK_TOLERANCE = 1e-10  # on the eigenvalues of the information scaled to a unit
 @dataclass(frozen=True)
 class Certificate:
     """What supports the claim that a fit is a maximiser.
+
+    The scores are those of the estimate; the information may be that of a point within 0.3 standard errors of it.
 
     Attributes
     ----------
@@ -121,6 +123,10 @@ class LocalModel:
         if not self.finite:
             return np.inf
         return 0.5 * float(np.sum(self.along**2 / np.maximum(np.abs(self.values), max(self.cut, 1e-300))))
+
+    def moved(self, value: float, gradient: Array) -> LocalModel:
+        """The model with a new value and gradient, and the old Hessian."""
+        return replace(self, value=value, gradient=gradient, along=self.vectors.T @ (gradient[self.free] / self.d))
 
 
 def local_model(objective: Objective, theta: Array) -> LocalModel:

@@ -18,6 +18,9 @@ GATE_STEPS = (
 )  # lengths of the gate's Newton step that are tried; 0 is Böhning's bound, which never fails
 
 
+SETTLED = 1e-4  # mean squared change of the gate's scores below which its curvature is kept for the next step
+
+
 def ascend(objective: Objective, theta: Array, at: Pass) -> tuple[Array, Pass, bool]:
     """One EM map from `theta`; the gate's step is shortened until the log-likelihood does not fall.
 
@@ -25,12 +28,20 @@ def ascend(objective: Objective, theta: Array, at: Pass) -> tuple[Array, Pass, b
     an (E)M step in the sense of Dempster, Laird & Rubin (1977) for every length. Returns False when nothing rises.
     """
     rounding = 1e-12 * (abs(at.value) + 1.0)
-    closed = objective.layout.gate.degree == 0 or objective.layout.n_scored == 0
+    layout = objective.layout
+    size = layout.sizes[0]
+    closed = layout.gate.degree == 0 or size == 0
     for length in GATE_STEPS[-1:] if closed else GATE_STEPS:
-        candidate = objective.maximise(theta, at.statistics, length)
-        new = objective.em_pass(candidate)
+        candidate = objective.maximise(theta, at, length)
+        settled = False
+        if at.information is not None:
+            change = candidate[:size] - theta[:size]
+            settled = length == 1.0 and float(change @ at.information @ change) < SETTLED * objective.total_weight
+        new = objective.em_pass(candidate, information=not settled)
         if new.value >= at.value - rounding:
-            return candidate, new, True
+            return candidate, new._replace(information=at.information) if settled else new, True
+        if settled and length == 1.0:
+            at = at._replace(information=objective.em_pass(theta).information)
     return theta, at, False
 
 
@@ -65,5 +76,7 @@ def aitken(gain: float, previous: float, value: float) -> float:
     """Estimated remaining gain of a linearly convergent sequence; infinite while the gains still grow."""
     if gain <= 1e-15 * (abs(value) + 1.0):
         return 0.0
+    if not np.isfinite(previous):
+        return np.inf
     ratio = gain / previous
     return gain * ratio / (1.0 - ratio) if ratio < 1.0 else np.inf

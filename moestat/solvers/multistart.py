@@ -20,7 +20,7 @@ Callback = Callable[[int, float], None]
 SHORT_STEPS = (6, 12)  # EM steps of the two rounds; half of the starts survive the first
 AGREEMENT = 1e-4  # nats: runs that end this close have reached the same optimum
 CHEAP = 200_000  # rows times parameters: below it more starts are followed to the end
-HANDOVER = 0.1  # nats: EM hands over to Newton when it expects to gain less than this
+HANDOVER = 0.05  # nats: EM hands over to Newton when it expects to gain less than this
 
 
 @dataclass(frozen=True)
