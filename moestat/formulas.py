@@ -63,8 +63,8 @@ def formula(
     Examples
     --------
     >>> import moestat as ms
-    >>> tones = ms.datasets.load_tonedata()
-    >>> model = ms.formula("tuned ~ stretchratio", data=tones, n_experts=2, random_state=0)
+    >>> X, y = ms.datasets.load_tonedata(return_X_y=True, as_frame=True)
+    >>> model = ms.formula("tuned ~ stretchratio", data=X.join(y), n_experts=2, random_state=0)
     >>> model.inference().params_frame().loc["gate"].round(2)["estimate"].tolist()
     [2.68, -0.79]
     """
@@ -140,6 +140,9 @@ class FormulaRegressor:
         if name in _OF_X:
             return self._on_data(value, with_response=False)
         return self._on_data(value, with_response=True) if name in _OF_X_AND_Y else value
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *dir(self.estimator_)})
 
     def __repr__(self) -> str:
         return f"FormulaRegressor({self.formula!r}, {self.estimator_!r})"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -82,6 +84,16 @@ def test_without_data_it_uses_that_of_the_fit(frame):
     assert model.log_likelihood() == pytest.approx(model.loglik_, rel=1e-12)
     assert np.array_equal(model.predict(), model.predict(frame))
     assert model.bic() == model.bic(frame)
+
+
+def test_copies_and_names(frame):
+    model = ms.formula("y ~ center(x) + group | z", data=frame, random_state=0)
+    again = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(again.predict(frame.head()), model.predict(frame.head()))
+    assert {"predict", "inference", "loglik_"} <= set(dir(model))
+    assert "center(x) + group | 1 + z" in repr(model)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        model.nonsense  # noqa: B018
 
 
 def test_missing_rows_are_named(frame):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .coordinates import working_coordinates
-from .information import cluster_product, constrained_basis, invert_information, outer_product
+from .information import ScoreBlocks, cluster_product, constrained_basis, invert_information, outer_product
 from .names import parse_name, rename_features
 from .results import InferenceResults, InferenceWarning, UnidentifiedDirection
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float64]
 CovType = Literal["observed", "opg", "sandwich", "cluster"]
+
+_ROWS = 16384
 
 #: Standard error, in log-odds for one standard deviation of the gate's features, from which on the gate counts as
 #: separated.
@@ -92,6 +94,16 @@ def infer(
     -----
     InferenceWarning
         If the information is singular, or the parameters are not the maximiser at these data.
+
+    Examples
+    --------
+    >>> import moestat as ms
+    >>> X, y = ms.datasets.load_tonedata(return_X_y=True)
+    >>> results = infer(ms.MoERegressor(2, random_state=0).fit(X, y).model_, X, y)
+    >>> results.bse.filter(like="gate").round(2).to_dict()
+    {'gate[1]:Intercept': 1.1, 'gate[1]:x1': 0.45}
+    >>> float(results.t_test("expert[1]:x1 = expert[2]:x1").pvalue) < 1e-6
+    True
     """
     if cov_type not in get_args(CovType):
         raise ValueError(f"cov_type must be one of {', '.join(get_args(CovType))}; got {cov_type!r}.")
@@ -111,19 +123,20 @@ def infer(
     inner = coordinates.mixture
     moves = constrained_basis(coordinates.jacobian[bounded])
     jacobian = coordinates.jacobian @ moves
-    scores = inner.scores(X, y, internal=True) @ moves
-    hessian = inner.hessian(X, y, sample_weight=weights, internal=True)
+    objective, theta = inner.objective(X, y, weights)
+    loglik, gradient, hessian = objective.derivatives(theta)
     reference = coordinates.reference @ moves**2
     bread = invert_information(-(moves.T @ hessian @ moves), reference=reference)
-    gradient = weights @ scores
-    decrement = 0.5 * float(gradient @ bread.covariance @ gradient)
+    decrement = 0.5 * float((gradient @ moves) @ bread.covariance @ (gradient @ moves))
     inverse, covariance = bread, bread.covariance
-    if cov_type == "opg":
-        inverse = invert_information(outer_product(scores, weights), reference=reference)
-        covariance = inverse.covariance
-    elif cov_type != "observed":
-        meat = outer_product(scores, weights**2) if codes is None else cluster_product(scores, weights, codes)
-        covariance = covariance @ meat @ covariance
+    if cov_type != "observed":
+        blocks = _score_blocks(inner, X, y, moves)
+        if cov_type == "opg":
+            inverse = invert_information(outer_product(blocks, weights), reference=reference)
+            covariance = inverse.covariance
+        else:
+            meat = outer_product(blocks, weights**2) if codes is None else cluster_product(blocks, weights, codes)
+            covariance = covariance @ meat @ covariance
 
     results = InferenceResults(
         names=tuple(names),
@@ -135,7 +148,7 @@ def infer(
         feature_size=coordinates.feature_size,
         fixed=tuple(name for name, at_bound in zip(names, bounded, strict=True) if at_bound),
         cov_type=cov_type,
-        llf=float(weights @ mixture.log_density(X, y)),
+        llf=loglik,
         nobs=float(weights.sum()),
         n_experts=mixture.n_experts,
         n_groups=0 if codes is None else int(codes.max()) + 1,
@@ -146,6 +159,13 @@ def infer(
     gate_covariance = (moves @ bread.covariance @ moves.T)[: coordinates.n_gate, : coordinates.n_gate]
     gate_error = float(np.sqrt(np.linalg.eigvalsh(gate_covariance)[-1])) if coordinates.n_gate else 0.0
     return _annotate(results, gate_error)
+
+
+def _score_blocks(mixture: ConditionalMixture, X: FloatArray, y: FloatArray, moves: FloatArray) -> ScoreBlocks:
+    """Scores of the rows along ``moves``, block by block: never all of them at once."""
+    for start in range(0, len(X), _ROWS):
+        rows = slice(start, start + _ROWS)
+        yield rows, mixture.scores(X[rows], y[rows], internal=True) @ moves
 
 
 def _check_weights(sample_weight: npt.ArrayLike | None, n: int) -> FloatArray:

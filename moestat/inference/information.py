@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import qr
+from scipy.sparse import csr_array
 
 FloatArray = npt.NDArray[np.float64]
+ScoreBlocks = Iterator[tuple[slice, FloatArray]]
 
 #: Eigenvalues of the unit-diagonal information below this fraction of the largest one count as zero.  A Hessian
 #: summed in double precision carries relative noise of about 1e-14; a regular fit in standardised coordinates stays
@@ -160,13 +163,18 @@ def constrained_basis(rows: FloatArray) -> FloatArray:
     return basis
 
 
-def outer_product(scores: FloatArray, weights: FloatArray) -> FloatArray:
-    r"""Weighted outer product :math:`\sum_i w_i s_i s_i^\top` of per-row scores (n, P)."""
-    return np.asarray((scores * weights[:, None]).T @ scores)
+def outer_product(blocks: ScoreBlocks, weights: FloatArray) -> FloatArray:
+    r"""Weighted outer product :math:`\sum_i w_i s_i s_i^\top` of per-row scores that come in blocks of rows."""
+    terms = ((scores * weights[rows, None]).T @ scores for rows, scores in blocks)
+    return np.asarray(sum(terms))
 
 
-def cluster_product(scores: FloatArray, weights: FloatArray, codes: npt.NDArray[np.intp]) -> FloatArray:
+def cluster_product(blocks: ScoreBlocks, weights: FloatArray, codes: npt.NDArray[np.intp]) -> FloatArray:
     r"""Sum over clusters of :math:`t_g t_g^\top` with :math:`t_g = \sum_{i \in g} w_i s_i`; ``codes`` run from 0."""
-    totals = np.zeros((int(codes.max()) + 1, scores.shape[1]))
-    np.add.at(totals, codes, scores * weights[:, None])
-    return np.asarray(totals.T @ totals)
+    n_groups = int(codes.max()) + 1
+    totals = 0.0
+    for rows, scores in blocks:
+        members = np.arange(len(scores))
+        indicator = csr_array((weights[rows], (codes[rows], members)), shape=(n_groups, len(scores)))
+        totals = totals + indicator @ scores
+    return np.asarray(np.transpose(totals) @ totals)

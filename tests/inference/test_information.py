@@ -90,9 +90,13 @@ def test_products_against_loops(rng):
     scores, weights = rng.normal(size=(30, 4)), rng.random(30)
     codes = rng.integers(0, 5, size=30)
     codes[:5] = range(5)
+
+    def blocks():
+        return ((slice(i, i + 7), scores[i : i + 7]) for i in range(0, 30, 7))
+
     looped = sum(w * np.outer(s, s) for w, s in zip(weights, scores, strict=True))
-    assert_allclose(outer_product(scores, weights), looped, rtol=1e-12)
+    assert_allclose(outer_product(blocks(), weights), looped, rtol=1e-12)
     totals = [sum(weights[i] * scores[i] for i in np.flatnonzero(codes == g)) for g in range(5)]
-    assert_allclose(cluster_product(scores, weights, codes), sum(np.outer(t, t) for t in totals), rtol=1e-12)
+    assert_allclose(cluster_product(blocks(), weights, codes), sum(np.outer(t, t) for t in totals), rtol=1e-12)
     alone = np.arange(30)
-    assert_allclose(cluster_product(scores, weights, alone), outer_product(scores, weights**2), rtol=1e-12)
+    assert_allclose(cluster_product(blocks(), weights, alone), outer_product(blocks(), weights**2), rtol=1e-12)
