@@ -156,7 +156,7 @@ def _row(values: np.ndarray[Any, np.dtype[np.float64]], *, fixed: bool) -> list[
     estimate, error, z, p, low, high = values
     sizes = np.abs([estimate, low, high])
     plain = np.nanmax(sizes) < 1e5 and not error < 1e-3
-    number = "{:.4f}" if plain else "{:.4g}"
+    number = "{:.4f}" if plain else "{:#.4g}"
     if np.isnan(error):
         missing = "bound" if fixed else "nan"
         return [number.format(estimate), missing, "", "", "", ""]
