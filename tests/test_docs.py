@@ -1,6 +1,10 @@
 """The pages: links lead somewhere, names of moestat exist. Their code is run by pytest's doctests of *.md files."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,3 +44,31 @@ def test_every_page_is_in_the_index():
     pages = {page.stem for page in (ROOT / "docs").iterdir() if page.suffix in {".md", ".rst"}} - {"index"}
     toctree = set(index.split("```{toctree}")[1].split("```")[0].split()) - {":hidden:"}
     assert toctree == pages
+
+
+@pytest.mark.slow
+def test_rate_table_of_readme(tmp_path):
+    """The slopes and intervals printed in README.md are those of the command above them."""
+    rows = re.findall(
+        r"^(\w+) +(-[\d.]+) +\[(-[\d.]+), (-[\d.]+)\]",
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+        flags=re.MULTILINE,
+    )
+    assert len(rows) == 5
+
+    def moestat_command(*arguments: str) -> str:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.run(
+            [sys.executable, "-m", "moestat", *arguments],
+            cwd=tmp_path,
+            env=environment,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    moestat_command("simulate", "softmax-gaussian-exact", "--preset", "quick", "--out", str(tmp_path / "run"))
+    losses = json.loads(moestat_command("rates", str(tmp_path / "run"), "--json"))["losses"]
+    for name, *numbers in rows:
+        found = [losses[name]["slope"], *losses[name]["ci"]]
+        assert found == pytest.approx([float(number) for number in numbers], abs=2e-3)
