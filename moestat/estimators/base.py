@@ -23,6 +23,7 @@ from moestat.exceptions import CollinearityWarning, ConvergenceWarning, Degenera
 from moestat.experts.gaussian import GaussianExpert
 from moestat.fitting import fit_mixture
 from moestat.gates.base import Gate
+from moestat.inference import criteria
 from moestat.mixture import ConditionalMixture
 from moestat.solvers.base import FitResult, Status
 
@@ -371,18 +372,16 @@ class BaseMoE(BaseEstimator):  # type: ignore[misc]
 
     def aic(self, X: ArrayLike, y: ArrayLike) -> float:
         """`-2 loglik + 2 p`; smaller is better."""
-        return -2.0 * self.log_likelihood(X, y) + 2.0 * self.n_parameters_
+        return criteria.aic(self.log_likelihood(X, y), self.n_parameters_)
 
     def bic(self, X: ArrayLike, y: ArrayLike) -> float:
         """`-2 loglik + p log n`; smaller is better."""
         values = self.log_density(X, y)
-        return float(-2.0 * values.sum() + self.n_parameters_ * np.log(len(values)))
+        return criteria.bic(float(values.sum()), self.n_parameters_, len(values))
 
     def icl(self, X: ArrayLike, y: ArrayLike) -> float:
         """BIC plus twice the entropy of the responsibilities (Biernacki, Celeux & Govaert 2000); smaller is better."""
-        resp = self.responsibilities(X, y)
-        entropy = -float(np.sum(resp * np.log(np.where(resp > 0.0, resp, 1.0))))
-        return self.bic(X, y) + 2.0 * entropy
+        return criteria.icl(self.log_likelihood(X, y), self.n_parameters_, self.responsibilities(X, y))
 
     def inference(
         self,
@@ -412,8 +411,15 @@ class BaseMoE(BaseEstimator):  # type: ignore[misc]
             cov_type=cov_type,  # type: ignore[arg-type]
             groups=groups,
             certificate=self.result_.certificate,
-            active_bounds=self.result_.active_bounds,
+            active_bounds=(*self.result_.active_bounds, *self._floored_names()),
         )
+
+    def _floored_names(self) -> list[str]:
+        """Names of the scale parameters of experts on the variance floor: they are no interior estimates."""
+        experts = [f"expert[{k}]:" for k in self.result_.floored] + (["expert:"] if self.result_.floored else [])
+        return [
+            name for name in self.model_.free_names() if "log_scale" in name and any(name.startswith(e) for e in experts)
+        ]
 
     # -- saving -----------------------------------------------------------------------------------------------------
 

@@ -74,6 +74,8 @@ class PolynomialMap:
         Affine standardisation of each column.
     transform : (q', q) array or None
         The matrix `T`; None is the raw map (`center` 0, `scale` 1, monomials).
+    restore : (q, q') array or None
+        The map back, `b(x) = restore φ(x)` on the data, exact also where columns depend on each other.
     dependent : tuple of int
         Positions (in monomial order) of the features that take part in a linear dependence.
     """
@@ -83,6 +85,7 @@ class PolynomialMap:
     center: Array
     scale: Array
     transform: Array | None = None
+    restore: Array | None = None
     dependent: tuple[int, ...] = ()
     powers: NDArray[np.int64] = field(init=False, repr=False, compare=False)
 
@@ -111,8 +114,8 @@ class PolynomialMap:
             degree, tuple(cols), center, np.where(scale > 0, scale, 1.0), np.eye(len(exponents(len(cols), degree)))
         )
         mean, covariance = base._moments(X, weight)
-        transform, dependent = _whiten(mean, covariance)
-        return cls(degree, base.columns, center, base.scale, transform, dependent)
+        transform, restore, dependent = _whiten(mean, covariance)
+        return cls(degree, base.columns, center, base.scale, transform, restore, dependent)
 
     def _moments(self, X: Array, weight: Array | None) -> tuple[Array, Array]:
         """Weighted mean and covariance of the basis functions, accumulated over blocks; the mean first, for accuracy."""
@@ -171,11 +174,6 @@ class PolynomialMap:
         return b if self.transform is None else self.transform @ b
 
     @cached_property
-    def _inverse(self) -> Array:
-        """Pseudo-inverse of `T`."""
-        return np.linalg.pinv(self.transform)  # type: ignore[arg-type]
-
-    @cached_property
     def _tables(self) -> tuple[Array, Array]:
         """Changes of basis from Legendre products to monomials, and back."""
         if self.degree <= 1:
@@ -196,10 +194,10 @@ class PolynomialMap:
         return np.asarray(coef @ self.transform @ self._tables[0])
 
     def from_raw(self, coef: Array) -> Array:
-        """Raw monomial coefficients `(…, q)` as internal ones; what the data cannot see is dropped."""
-        if self.transform is None:
+        """Internal coefficients `(…, q')` of the function that has raw coefficients `(…, q)`, on the data."""
+        if self.restore is None:
             return coef
-        return np.asarray(coef @ self._tables[1] @ self._inverse)
+        return np.asarray(coef @ self._tables[1] @ self.restore)
 
     def jacobian(self) -> Array:
         """Matrix `A (q', q)` of `to_raw`: raw = internal @ A."""
@@ -222,25 +220,29 @@ class PolynomialMap:
             "center": self.center,
             "scale": self.scale,
             "transform": self.transform,
+            "restore": self.restore,
             "dependent": list(self.dependent),
         }
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> PolynomialMap:
         """Rebuild a map from `to_state`."""
-        transform = state["transform"]
+        transform, restore = (
+            None if state[name] is None else np.asarray(state[name], dtype=float) for name in ("transform", "restore")
+        )
         return cls(
             int(state["degree"]),
             tuple(int(c) for c in state["columns"]),
             np.asarray(state["center"], dtype=float),
             np.asarray(state["scale"], dtype=float),
-            None if transform is None else np.asarray(transform, dtype=float),
+            transform,
+            restore,
             tuple(int(c) for c in state["dependent"]),
         )
 
 
-def _whiten(mean: Array, covariance: Array) -> tuple[Array, tuple[int, ...]]:
-    """`T` with `T b` orthonormal, its first row the constant; and the basis functions that take part in a dependence."""
+def _whiten(mean: Array, covariance: Array) -> tuple[Array, Array, tuple[int, ...]]:
+    """`T` with `T b` orthonormal, its first row the constant; the map back; the basis functions in a dependence."""
     q = len(mean)
     deviation = np.sqrt(np.maximum(np.diag(covariance), 0.0))
     varies = deviation > 1e-14 * (np.abs(mean) + 1.0)
@@ -250,7 +252,7 @@ def _whiten(mean: Array, covariance: Array) -> tuple[Array, tuple[int, ...]]:
     transform = np.zeros((1, q))
     transform[0, 0] = 1.0
     if not keep.size:
-        return transform, tuple(int(i) for i in constant)
+        return transform, mean[:, None].copy(), tuple(int(i) for i in constant)
     s = deviation[keep]
     values, vectors = np.linalg.eigh(covariance[np.ix_(keep, keep)] / np.outer(s, s))
     null = values <= RANK_TOLERANCE * len(keep) * values[-1]
@@ -259,4 +261,7 @@ def _whiten(mean: Array, covariance: Array) -> tuple[Array, tuple[int, ...]]:
     body = np.zeros((len(rows), q))
     body[:, keep] = rows
     body[:, 0] = -(rows @ mean[keep])
-    return np.vstack([transform, body]), tuple(sorted(int(i) for i in (*constant, *involved)))
+    back = np.zeros((q, 1 + len(rows)))
+    back[:, 0] = mean
+    back[keep, 1:] = s[:, None] * vectors[:, ~null] * np.sqrt(values[~null])
+    return np.vstack([transform, body]), back, tuple(sorted(int(i) for i in (*constant, *involved)))
