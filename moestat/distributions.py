@@ -153,7 +153,8 @@ class Normal:
         """See `ContinuousLaw.density`."""
         scale = float(self._root[0, 0])
         z = (np.asarray(x, dtype=np.float64) - self.mean[0]) / scale
-        return np.exp(-0.5 * z**2) / (scale * np.sqrt(2.0 * np.pi))
+        density: Array = np.exp(-0.5 * z**2) / (scale * np.sqrt(2.0 * np.pi))
+        return density
 
 
 @dataclass(frozen=True, eq=False)

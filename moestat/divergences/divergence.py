@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from moestat.distributions import Law
+from moestat.distributions import Empirical, Law
 from moestat.divergences.densities import Components, ConditionalDensity, gate_transitions
 from moestat.divergences.expectation import MOST_SOBOL_FEATURES, Expectation, expect, monte_carlo
 from moestat.divergences.rules import by_hermite, by_panels, hellinger_integrand, kl_integrand, total_variation_at
-from moestat.distributions import Empirical
 
 Array = NDArray[np.float64]
 
@@ -51,8 +50,8 @@ def kl(
     ----------
     truth, estimate : ConditionalMixture, RegressionTruth or alike
     x : Uniform, Normal or Empirical
-        The law of x. One feature: adaptive Gauss-Kronrod; two to four: scrambled Sobol points; more (or several responses): Monte
-        Carlo. In y: Gauss-Hermite about the components, or panels over those of both densities.
+        The law of x. One feature: adaptive Gauss-Kronrod; two to four: scrambled Sobol points; more (or several responses, or other
+        than Gaussian experts): Monte Carlo. In y: Gauss-Hermite about the components, or panels over those of both densities.
     rng : numpy.random.Generator, optional
         Source of random rules; a fixed one by default.
     max_relative_error : float
@@ -130,10 +129,13 @@ def l2(
 
     def squares(rows: Array) -> Array:
         gap = (np.asarray(truth.mean(rows)) - np.asarray(estimate.mean(rows))).reshape(rows.shape[0], -1)
-        return (gap**2).sum(axis=1, keepdims=True)
+        squared: Array = (gap**2).sum(axis=1, keepdims=True)
+        return squared
 
     found = expect(squares, x, breaks=_breaks(truth, estimate, x), rtol=_X_TOLERANCE, rng=rng)
-    return _checked(_root(Divergence(float(found.value[0]), float(found.error[0]), found.method)), "l2", max_relative_error)
+    return _checked(
+        _root(Divergence(float(found.value[0]), float(found.error[0]), found.method)), "l2", max_relative_error
+    )
 
 
 def _average(
@@ -151,9 +153,7 @@ def _average(
 
     def run(rule: Callable[..., Array], name: str) -> tuple[Divergence, float]:
         source = None if seed is None else np.random.default_rng(seed)
-        return _split_error(
-            _raw(truth, estimate, x, lambda p, q: rule(p, q, integrand), source), f"{name} in y"
-        )
+        return _split_error(_raw(truth, estimate, x, lambda p, q: rule(p, q, integrand), source), f"{name} in y")
 
     quick, in_y = run(by_hermite, "Gauss-Hermite")
     if in_y <= _QUICK * quick.value or quick.value <= _ZERO:
@@ -210,9 +210,11 @@ def _sampled(
 
 
 def _is_random(truth: ConditionalDensity, estimate: ConditionalDensity, x: Law) -> bool:
-    """True if there is no quadrature rule: many features, or several responses."""
-    if max(int(getattr(density, "n_responses", 1)) for density in (truth, estimate)) > 1:
-        return True
+    """True if there is no quadrature rule: many features, several responses, or experts that are not Gaussian."""
+    for density in (truth, estimate):
+        family = getattr(getattr(density, "expert", None), "name", "gaussian")
+        if int(getattr(density, "n_responses", 1)) > 1 or family != "gaussian":
+            return True
     return x.n_features > MOST_SOBOL_FEATURES and not isinstance(x, Empirical)
 
 

@@ -149,7 +149,7 @@ def _cell_moments(pairs: Pairs, assignment: Index) -> tuple[list[float], list[Ar
     offset: list[float] = []
     constant: list[float] = []
     origin = np.zeros(d)
-    members = dict((j, cell) for cell, j in _nonempty(assignment))
+    members = {j: cell for cell, j in _nonempty(assignment)}
     for j in range(pairs.n_atoms[1]):
         if j not in members:
             factor += [0.0, 0.0]
@@ -160,7 +160,10 @@ def _cell_moments(pairs: Pairs, assignment: Index) -> tuple[list[float], list[Ar
         weights = pairs.estimate_weights[members[j]]
         at_zero = _moments(pairs, members[j], j, origin)
         rest = float(np.linalg.norm(at_zero["intercept"]) + np.linalg.norm(at_zero["variance"]))
-        for moment, q in ((at_zero["gate"][None, :], weights.sum(keepdims=True)), (at_zero["coef"], at_zero["intercept"])):
+        for moment, q in (
+            (at_zero["gate"][None, :], weights.sum(keepdims=True)),
+            (at_zero["coef"], at_zero["intercept"]),
+        ):
             size = float(q @ q)
             if size > 0.0 and moment.size:
                 mu = (q @ moment) / size

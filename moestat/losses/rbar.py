@@ -38,7 +38,7 @@ def rbar(m: int) -> int:
     return 1 if m == 1 else 2 * m
 
 
-def rbar_residual(m: int, r: int, *, rng: np.random.Generator | None = None, n_starts: int = 40) -> float:
+def rbar_residual(m: int, r: int, *, rng: np.random.Generator | None = None, n_starts: int = 20) -> float:
     r"""Smallest norm of the left-hand sides of orders 1..r found over ``m`` atoms scaled to ``Σ w_i s_i² = 1``.
 
     The scale removes the trivial solution and the invariance ``(s, v) -> (c s, c² v)``; the weights sum to one. Local
@@ -80,7 +80,7 @@ def rbar_residual(m: int, r: int, *, rng: np.random.Generator | None = None, n_s
     return best
 
 
-def measure_rbar(m: int, *, rng: np.random.Generator | None = None, n_starts: int = 40) -> int:
+def measure_rbar(m: int, *, rng: np.random.Generator | None = None, n_starts: int = 20) -> int:
     """Find r̄(m) numerically: the first order at which no start of the search solves the system.
 
     Parameters

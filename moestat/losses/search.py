@@ -122,8 +122,16 @@ def _best_on_line(pairs: Pairs, kind: LossKind) -> Optimum:
     first = np.flatnonzero(new)
     last = np.append(first[1:] - 1, probes.size - 1)
     assignments = assignments[first]
+    low, high = low[first], high[last]
     problem = kind.radial_sum(pairs, assignments)
-    return _choose(pairs, kind, assignments, minimise_on_line(problem, low[first], high[last]))
+    _, mass = mass_terms(pairs, assignments)
+    # Any value is an upper bound: intervals whose lower bound is above the least of them need no search.
+    heaviest = np.argmax(problem.factor, axis=1)[:, None, None]
+    trial = np.clip(np.take_along_axis(problem.centre, heaviest, axis=1)[:, 0, 0], low, high)
+    reached = (problem.value(trial[:, None]) + mass).min()
+    rows = np.flatnonzero(problem.lower_bound() + mass <= reached * (1.0 + 1e-12))
+    t2 = minimise_on_line(problem.take(rows), low[rows], high[rows])
+    return _choose(pairs, kind, assignments[rows], t2)
 
 
 def _breakpoints(pairs: Pairs) -> Array:
