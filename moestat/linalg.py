@@ -6,33 +6,31 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 
 Array = NDArray[np.float64]
 
+TOLERANCE = 1e-12  # on eigenvalues after scaling to a unit diagonal
+SMALL_PIVOT = 1e-5  # of the Cholesky factor; below it the eigenvalues decide
 
-def solve_psd(matrix: Array, rhs: Array, tolerance: float = 1e-12) -> Array:
-    """Minimum-norm solution of a symmetric positive semidefinite system, after scaling to a unit diagonal.
 
-    Directions whose scaled eigenvalue is below `tolerance` times the largest get no component.
+def solve_psd(matrix: Array, rhs: Array) -> Array:
+    """Minimum-norm solutions of symmetric positive semidefinite systems `(…, q, q)` with right sides `(…, q, m)`.
+
+    The matrices are scaled to a unit diagonal; directions whose scaled eigenvalue is numerically zero get no component.
     """
-    d = np.sqrt(np.maximum(np.diag(matrix), 0.0))
-    inverse = np.where(d > 0.0, 1.0 / np.where(d > 0.0, d, 1.0), 0.0)
-    scaled = matrix * inverse * inverse[:, None]
-    shape = (-1,) + (1,) * (rhs.ndim - 1)
-    right = rhs * inverse.reshape(shape)
+    diagonal = matrix.diagonal(axis1=-2, axis2=-1)
+    inverse = 1.0 / np.sqrt(np.where(diagonal > 0.0, diagonal, np.inf))[..., None]
+    scaled = matrix * inverse * inverse.swapaxes(-1, -2)
+    right = rhs * inverse
     try:
-        factor = cho_factor(scaled, lower=True, check_finite=False)
-        pivots = np.diag(factor[0])
-        if pivots.min() > 1e-5:
-            return np.asarray(cho_solve(factor, right, check_finite=False) * inverse.reshape(shape))
+        if np.linalg.cholesky(scaled).diagonal(axis1=-2, axis2=-1).min() > SMALL_PIVOT:
+            return np.asarray(np.linalg.solve(scaled, right) * inverse)
     except np.linalg.LinAlgError:
         pass
     values, vectors = np.linalg.eigh(scaled)
-    keep = values > tolerance * max(float(values[-1]), 1e-300)
-    basis = vectors[:, keep]
-    coordinates = (basis.T @ right) / values[keep].reshape(shape)
-    return np.asarray((basis @ coordinates) * inverse.reshape(shape))
+    keep = values > TOLERANCE * np.maximum(values[..., -1:], 1e-300)
+    weight = np.where(keep, 1.0 / np.where(keep, values, 1.0), 0.0)
+    return np.asarray((vectors @ (weight[..., None] * (vectors.swapaxes(-1, -2) @ right))) * inverse)
 
 
 @cache

@@ -35,7 +35,9 @@ class _Names(click.ParamType):
 @click.argument("data", type=_FILE)
 @click.option("--target", required=True, help="Column of the response.")
 @click.option("--experts", "n_experts", type=click.IntRange(min=1), required=True, help="Number of experts K.")
-@click.option("--degree", type=click.IntRange(min=0), default=1, show_default=True, help="Degree of the polynomial experts.")
+@click.option(
+    "--degree", type=click.IntRange(min=0), default=1, show_default=True, help="Degree of the polynomial experts."
+)
 @click.option("--gate", type=click.Choice(["softmax", "constant"]), default="softmax", show_default=True)
 @click.option("--features", type=_Names(), help="Columns for the experts; default: all numeric columns but the target.")
 @click.option("--gate-features", type=_Names(), help="Columns for the gate; default: those of the experts.")
@@ -67,14 +69,11 @@ def fit_command(
 
     options: dict[str, Any] = {"gate": gate, "n_init": starts, "random_state": random_state}
     if expert_columns != names:
-        options["expert_features"] = [names.index(name) for name in expert_columns]
+        options["expert_features"] = expert_columns
     if gate_columns != names:
-        options["gate_features"] = [names.index(name) for name in gate_columns]
-    model = (
-        GaussianMoERegressor(n_experts, **options)
-        if degree == 1
-        else PolynomialMoERegressor(n_experts, degree=degree, **options)
-    )
+        options["gate_features"] = gate_columns
+    estimator = GaussianMoERegressor if degree == 1 else PolynomialMoERegressor
+    model = estimator(n_experts, degree=degree, **options)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -119,7 +118,7 @@ def _quality(model: Any, X: Any, y: Any) -> str:
         ["AIC", f"{model.aic(X, y):.4f}"],
         ["BIC", f"{model.bic(X, y):.4f}"],
         ["certificate", f"{model.result_.status.name.lower()}: {certificate.decrement:.2e} nats still to be gained"],
-        ["", f"{certificate.n_agree} of {certificate.n_starts} starts agree, "
+        ["", f"{certificate.n_agree} of {certificate.n_followed} followed starts agree ({certificate.n_starts} tried), "
              f"information rank {certificate.rank} of {certificate.n_params}"],
     ]  # fmt: skip
     lines = text_table(["", ""], rows, left=2).splitlines()[1:]
@@ -142,7 +141,9 @@ def _load(path: Path) -> Any:
 @click.command("predict")
 @click.argument("model", type=_FILE)
 @click.argument("data", type=_FILE)
-@click.option("-o", "--out", type=click.File("w", atomic=True, encoding="utf-8"), default="-", help="CSV file; default: stdout.")
+@click.option(
+    "-o", "--out", type=click.File("w", atomic=True, encoding="utf-8"), default="-", help="CSV file; default: stdout."
+)
 @click.option("--level", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.9, show_default=True,
               help="Level of the interval.")  # fmt: skip
 def predict_command(model: Path, data: Path, out: Any, level: float) -> None:
@@ -182,5 +183,5 @@ def summary_command(model: Path) -> None:
     click.echo(
         f"\nlog-likelihood  {fitted.loglik_:.6f}\n"
         f"certificate     {fitted.result_.status.name.lower()}: {certificate.decrement:.2e} nats still to be gained, "
-        f"{certificate.n_agree} of {certificate.n_starts} starts agree"
+        f"{certificate.n_agree} of {certificate.n_followed} followed starts agree ({certificate.n_starts} tried)"
     )

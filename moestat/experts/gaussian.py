@@ -159,12 +159,11 @@ class GaussianExpert:
         mass = acc["moments"][:, 0]
         square = mirror(acc["square"])
         square[:, 0, 0] = acc["moments"][:, 1]
-        coef = coef.copy()
         live = mass > 1e-10 * max(float(mass.sum()), 1e-300)
-        for k in np.flatnonzero(live):
-            delta = solve_psd(gram[k], cross[:, k].T).T
-            coef[k] += delta
-            square[k] -= delta @ cross[:, k].T
+        moment = cross.transpose(1, 2, 0)  # (K, q, D)
+        delta = np.where(live[:, None, None], solve_psd(gram, moment), 0.0)
+        coef = coef + delta.swapaxes(1, 2)
+        square = square - delta.swapaxes(1, 2) @ moment
         if self.known_scale is not None:
             return coef, scale
         if self.variance == "tied":

@@ -35,6 +35,6 @@ class SoftmaxGate(Gate):
         if coef.size == 0:
             return coef
         if step > 0.0:
-            return coef + step * solve_psd(information, gradient.ravel()).reshape(coef.shape)
+            return coef + step * solve_psd(information, gradient.reshape(-1, 1)).reshape(coef.shape)
         # Böhning: -∇² <= ½ (I - 11ᵀ/K) ⊗ Σ w zzᵀ, whose inverse is 2 (I + 11ᵀ) ⊗ (Σ w zzᵀ)^-1
         return coef + 2.0 * solve_psd(gram, (gradient + gradient.sum(axis=0)).T).T

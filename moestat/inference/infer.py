@@ -210,7 +210,7 @@ def _header(mixture: Any, response_name: str | None, certificate: Any) -> dict[s
             header[label] = str(getattr(component, "name", component))
     if certificate is not None:
         state = "certified" if certificate.certified else "NOT certified"
-        header["Maximum:"] = f"{state} ({certificate.n_agree} of {certificate.n_starts} starts)"
+        header["Maximum:"] = f"{state} ({certificate.n_agree} of {certificate.n_followed} runs)"
     return header
 
 

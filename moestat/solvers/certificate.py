@@ -32,8 +32,8 @@ class Certificate:
         Numerical rank of that information and number of parameters that are not at a bound.
     tol : float
         The tolerance (nats) that was asked for.
-    n_starts, n_agree : int
-        Starts that were run, and how many of those followed to the end reached the same optimum.
+    n_starts, n_followed, n_agree : int
+        Starts that were tried, how many of them were followed to the end, and how many of those reached this optimum.
     rule : str
         Which rule stopped the iteration.
     certified : bool
@@ -48,6 +48,7 @@ class Certificate:
     tol: float
     certified: bool
     n_starts: int = 1
+    n_followed: int = 1
     n_agree: int = 1
     rule: str = ""
 
@@ -66,7 +67,7 @@ class Certificate:
         return (
             f"{state}: Newton decrement {self.decrement:.1e} nats (tol {self.tol:.0e}), largest scaled score {self.scaled_score:.1e}, "
             f"information of rank {self.rank} of {self.n_params} (smallest scaled eigenvalue {self.min_eigenvalue:.1e}), "
-            f"optimum reached from {self.n_agree} of {self.n_starts} starts"
+            f"optimum reached by {self.n_agree} of {self.n_followed} starts followed to the end ({self.n_starts} tried)"
         )
 
 

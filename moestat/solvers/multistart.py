@@ -162,7 +162,13 @@ def agreement(outcome: Outcome) -> Certificate:
     """The best run's certificate with the number of starts and of those that agree."""
     best = outcome.best.state.value
     agree = int((outcome.values >= best - AGREEMENT).sum())
-    return replace(outcome.best.certificate, n_starts=outcome.n_starts, n_agree=agree, rule=_rule(outcome.best.status))
+    return replace(
+        outcome.best.certificate,
+        n_starts=outcome.n_starts,
+        n_followed=len(outcome.values),
+        n_agree=agree,
+        rule=_rule(outcome.best.status),
+    )
 
 
 def _rule(status: Status) -> str:

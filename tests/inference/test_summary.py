@@ -119,7 +119,7 @@ def test_html_escapes_names_and_latex_has_tables(fitted):
 
 def test_certificate_line(fitted):
     class Certificate:
-        certified, n_agree, n_starts = False, 2, 9
+        certified, n_agree, n_followed = False, 2, 9
 
     X, y, mixture = fitted
     text = infer(mixture.moestat(), X, y, certificate=Certificate()).summary().as_text()
