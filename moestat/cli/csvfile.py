@@ -36,7 +36,9 @@ class Table:
         """Raise `Trouble` if a column is missing."""
         for name in names:
             if name not in self.columns:
-                raise Trouble(f"{self.name} has no column {name!r} for {what}; its columns are {', '.join(self.columns)}")
+                raise Trouble(
+                    f"{self.name} has no column {name!r} for {what}; its columns are {', '.join(self.columns)}"
+                )
 
     def numbers(self, names: Sequence[str]) -> NDArray[np.float64]:
         """Columns as an array (n, len(names)); `Trouble` with line and column for text, gaps and infinities."""
@@ -46,7 +48,9 @@ class Table:
         for j, name in enumerate(names):
             for i, entry in enumerate(self.columns[name]):
                 if entry.strip().lower() in MISSING:
-                    raise Trouble(f"{self.name} line {self.lines[i]}: column {name!r} is empty or NaN; remove or fill such rows")
+                    raise Trouble(
+                        f"{self.name} line {self.lines[i]}: column {name!r} is empty or NaN; remove or fill such rows"
+                    )
                 if not _reads(entry):
                     raise Trouble(f"{self.name} line {self.lines[i]}: column {name!r} is not a number, got {entry!r}")
                 result[i, j] = float(entry)
@@ -93,7 +97,9 @@ def read_csv(path: Path) -> Table:
                 continue
             if len(row) != len(header):
                 cut = " (is the file cut short?)" if len(row) < len(header) else ""
-                raise Trouble(f"{path.name} line {reader.line_num} has {len(row)} values, the header has {len(header)}{cut}")
+                raise Trouble(
+                    f"{path.name} line {reader.line_num} has {len(row)} values, the header has {len(header)}{cut}"
+                )
             rows.append(row)
             lines.append(reader.line_num)
     except csv.Error as error:

@@ -17,18 +17,14 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-class _Names(click.ParamType):
+def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str] | None:
     """Comma-separated column names."""
-
-    name = "a,b,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
-        if isinstance(value, list):
-            return value
-        names = [name.strip() for name in str(value).split(",") if name.strip()]
-        if not names:
-            self.fail("give at least one column name", param, ctx)
-        return names
+    if value is None:
+        return None
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    if not names:
+        raise click.BadParameter("give at least one column name")
+    return list(dict.fromkeys(names))
 
 
 @click.command("fit")
@@ -39,8 +35,15 @@ class _Names(click.ParamType):
     "--degree", type=click.IntRange(min=0), default=1, show_default=True, help="Degree of the polynomial experts."
 )
 @click.option("--gate", type=click.Choice(["softmax", "constant"]), default="softmax", show_default=True)
-@click.option("--features", type=_Names(), help="Columns for the experts; default: all numeric columns but the target.")
-@click.option("--gate-features", type=_Names(), help="Columns for the gate; default: those of the experts.")
+@click.option(
+    "--features",
+    metavar="A,B,...",
+    callback=_names,
+    help="Columns for the experts; default: all numeric columns but the target.",
+)
+@click.option(
+    "--gate-features", metavar="A,B,...", callback=_names, help="Columns for the gate; default: those of the experts."
+)
 @click.option("--random-state", type=int, default=0, show_default=True, help="Seed of the starts.")
 @click.option("--starts", type=click.IntRange(min=1), default=10, show_default=True, help="Number of starts.")
 @click.option("-o", "--out", type=_FILE, help="Write the fitted model here (.json or .npz).")
@@ -158,9 +161,8 @@ def predict_command(model: Path, data: Path, out: Any, level: float) -> None:
         if len(names) < fitted.n_features_in_:
             raise Trouble(f"the model needs {fitted.n_features_in_} numeric columns, {data.name} has {len(names)}")
     table.require(names, "the model")
-    X = _frame(table.numbers(names), names)
-    if not hasattr(fitted, "feature_names_in_"):
-        X = X.to_numpy()
+    values = table.numbers(names)
+    X = _frame(values, names) if hasattr(fitted, "feature_names_in_") else values
     interval = fitted.predict_interval(X, level=level)
     columns = zip(fitted.predict(X), fitted.predict_std(X), interval[:, 0], interval[:, 1], strict=True)
     writer = csv.writer(out, lineterminator="\n")

@@ -65,7 +65,11 @@ def show_progress(title: str) -> Iterator[Callable[[Progress], None]]:
         return Group(Text(f"{title}{kept}"), table, Text(_line(state)))
 
     with Live(console=console, refresh_per_second=4, transient=True) as live:
-        yield lambda state: live.update(draw(state))
+
+        def show(state: Progress) -> None:
+            live.update(draw(state))
+
+        yield show
 
 
 def _plain(title: str) -> Callable[[Progress], None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,28 +19,24 @@ EXIT_INTERRUPTED = 130
 _RUN = click.Path(path_type=Path)
 
 
-class _Sizes(click.ParamType):
+def _sizes(ctx: click.Context, param: click.Parameter, value: str | None) -> list[int] | None:
     """Comma-separated sample sizes; ``1e4`` and ``10_000`` are understood."""
-
-    name = "n1,n2,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[int]:
-        if isinstance(value, list):
-            return value
-        sizes = []
-        for part in str(value).replace(" ", ",").split(","):
-            if not part:
-                continue
-            try:
-                number = float(part)
-            except ValueError:
-                self.fail(f"{part!r} is not a number", param, ctx)
-            if number != int(number) or number < 2:
-                self.fail(f"a sample size is an integer of at least 2, got {part!r}", param, ctx)
-            sizes.append(int(number))
-        if not sizes:
-            self.fail("give at least one sample size, such as 100,1000,10000", param, ctx)
-        return sorted(set(sizes))
+    if value is None:
+        return None
+    sizes = set()
+    for part in value.replace(" ", ",").split(","):
+        if not part:
+            continue
+        try:
+            number = float(part)
+        except ValueError:
+            raise click.BadParameter(f"{part!r} is not a number") from None
+        if not math.isfinite(number) or number != int(number) or number < 2:
+            raise click.BadParameter(f"a sample size is an integer of at least 2, got {part!r}")
+        sizes.add(int(number))
+    if not sizes:
+        raise click.BadParameter("give at least one sample size, such as 100,1000,10000")
+    return sorted(sizes)
 
 
 @click.command("list")
@@ -65,7 +62,7 @@ def list_command() -> None:
 @click.command("simulate")
 @click.argument("name")
 @click.option("--preset", type=click.Choice(["smoke", "quick", "full"]), default="quick", show_default=True)
-@click.option("--n-grid", type=_Sizes(), help="Sample sizes, in place of the preset's.")
+@click.option("--n-grid", metavar="N1,N2,...", callback=_sizes, help="Sample sizes, in place of the preset's.")
 @click.option("--reps", type=click.IntRange(min=1), help="Replicates, in place of the preset's.")
 @click.option("--jobs", "-j", type=click.IntRange(min=1), help="Worker processes; default: all cores.")
 @click.option("--out", type=_RUN, help="Folder of the run; default: moestat-runs/<scenario>-<preset>.")
@@ -99,8 +96,7 @@ def _report(finished: Run) -> None:
     rates = estimate_rates(frame, finished.scenario)
     click.echo(f"{finished.scenario.title}\n{finished.scenario.claim}\n")
     click.echo(rate_table(rates))
-    figure = _draw(finished, rates, finished.path / f"{finished.scenario.id}.pdf")
-    _draw(finished, rates, figure.with_suffix(".png"))
+    figure = _draw(finished, frame, rates, finished.path / f"{finished.scenario.id}.pdf", also=".png")
     click.echo(f"\nfigure   {figure} and .png\nrecords  {finished.path / 'parts'} ({len(frame)} rows)")
     failed = frame[frame["status"].isin(["failed", "crashed"])]
     if not failed.empty:
@@ -127,19 +123,24 @@ def _open(run: Path) -> tuple[Run, Any]:
     return opened, frame
 
 
-def _draw(finished: Run, rates: dict[str, RateEstimate], path: Path) -> Path:
+def _draw(finished: Run, frame: Any, rates: dict[str, RateEstimate], path: Path, also: str = "") -> Path:
     from ..plot import run_figure, save_figure
 
+    figure = run_figure(frame, finished.scenario, rates)
     try:
-        return save_figure(run_figure(finished.frame(), finished.scenario, rates), path)
-    except ValueError as error:
+        if also:
+            save_figure(figure, path.with_suffix(also))
+        return save_figure(figure, path)
+    except (ValueError, OSError) as error:
         raise Trouble(str(error)) from error
 
 
 @click.command("rates")
 @click.argument("run", type=_RUN)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (stable, documented).")
-@click.option("--allow-uncertified", is_flag=True, help="Give slopes even if fewer than 95 % of the cells are certified.")
+@click.option(
+    "--allow-uncertified", is_flag=True, help="Give slopes even if fewer than 95 % of the cells are certified."
+)
 @click.option("--statistic", type=click.Choice(["mean", "median", "trimmed"]), default="mean", show_default=True)
 def rates_command(run: Path, as_json: bool, allow_uncertified: bool, statistic: Any) -> None:
     """Measure the rates of the records in the folder RUN."""
@@ -160,14 +161,16 @@ def rates_command(run: Path, as_json: bool, allow_uncertified: bool, statistic: 
 @click.command("plot")
 @click.argument("run", type=_RUN)
 @click.option("-o", "--out", type=_RUN, help="File (pdf, svg or png); default: <RUN>/<scenario>.pdf.")
-@click.option("--allow-uncertified", is_flag=True, help="Draw slopes even if fewer than 95 % of the cells are certified.")
+@click.option(
+    "--allow-uncertified", is_flag=True, help="Draw slopes even if fewer than 95 % of the cells are certified."
+)
 def plot_command(run: Path, out: Path | None, allow_uncertified: bool) -> None:
     """Draw the figure of the run in the folder RUN."""
     from ..simulate import estimate_rates
 
     opened, frame = _open(run)
     rates = estimate_rates(frame, opened.scenario, allow_uncertified=allow_uncertified)
-    click.echo(_draw(opened, rates, out or opened.path / f"{opened.scenario.id}.pdf"))
+    click.echo(_draw(opened, frame, rates, out or opened.path / f"{opened.scenario.id}.pdf"))
 
 
 @click.command("replay")
@@ -186,7 +189,9 @@ def replay_command(run: Path, n: int, rep: int, fit: str | None, experts: int | 
         found = replay(run, n, rep, fit, experts)
     except KeyError as error:
         raise Trouble(str(error.args[0])) from error
-    rows = [[row["fit"], str(row["n_experts"]), row["loss"], f"{row['value']:.9g}", row["status"]] for row in found.rows]
+    rows = [
+        [row["fit"], str(row["n_experts"]), row["loss"], f"{row['value']:.9g}", row["status"]] for row in found.rows
+    ]
     click.echo(text_table(["fit", "experts", "loss", "value", "status"], rows, left=1))
     traces = {row["traceback"] for row in found.rows if row["traceback"]}
     for trace in sorted(traces):

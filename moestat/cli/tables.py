@@ -24,7 +24,9 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int =
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     lines = []
     for row in [header, *rows]:
-        cells = [cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
+        cells = [
+            cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 
@@ -53,7 +55,9 @@ def rate_table(rates: Mapping[str, RateEstimate]) -> str:
             sizes = ", ".join(map(str, rate.n_dropped))
             notes.append(f"{label}: n = {sizes} dropped, a straight line does not fit with them")
         if rate.verdict == "uncertified":
-            notes.append(f"{label}: fewer than 95 % of the cells are certified maximisers; --allow-uncertified gives the slope")
+            notes.append(
+                f"{label}: fewer than 95 % of the cells are certified maximisers; --allow-uncertified gives the slope"
+            )
         elif rate.verdict == "not asymptotic yet":
             notes.append(f"{label}: too few sizes lie on a straight line for a verdict; add larger n")
     header = ["loss", "slope", "95% interval", "theory", "verdict", "n used", "certified", "constant (predicted)"]

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .experts import approximation_panels, plot_budget, plot_u_curves
     from .fits import plot_fit
+    from .look import save_figure, style
     from .rates import plot_rate, plot_rates, rate_panels
     from .runs import run_figure
-    from .look import save_figure, style
 
 _HOMES = {
     "approximation_panels": "experts",

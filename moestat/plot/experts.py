@@ -140,7 +140,7 @@ def approximation_panels(frame: pd.DataFrame, scenario: Scenario, rates: dict[st
     for fit in families:
         for m in set(frame.loc[frame["fit"] == fit.id, "n_experts"]):
             per_budget.setdefault(int(m) * (fit.degree + 1), set()).add(fit.id)
-    budgets = [budget for budget, fits in sorted(per_budget.items()) if len(fits) == len(families) > 1]
+    budgets = [budget for budget, fits in sorted(per_budget.items()) if len(fits) >= 3]
     declared = {loss.label: loss for loss in scenario.loss}
     panels = len(families) + len(rates) + len(budgets)
     rows = -(-panels // 3)

@@ -24,7 +24,7 @@ __all__ = ["LABELS", "plot_rate", "plot_rates", "rate_panels", "size_ticks"]
 LABELS = {
     "D1": "Voronoi loss $D_1$", "D2": "Voronoi loss $D_2$", "D2sharp": "sharp Voronoi loss $D_2^\\sharp$",
     "merged": "merged moments", "kl": "KL divergence", "hellinger": "Hellinger distance", "tv": "total variation",
-    "l2": "squared error of the mean", "gap:gate_coef": "gap of $\\beta_1$", "gap:expert_coef": "gap of $a$",
+    "l2": "L2 distance of the means", "gap:gate_coef": "gap of $\\beta_1$", "gap:expert_coef": "gap of $a$",
     "gap:expert_intercept": "gap of $b$", "gap:variance": "gap of $\\sigma^2$",
 }  # fmt: skip
 
@@ -148,9 +148,12 @@ def _fitted_line(ax: Axes, rate: RateEstimate, color: str) -> None:
     middle = math.exp(0.58 * math.log(x[0]) + 0.42 * math.log(x[1]))
     height = math.exp(rate.intercept) * middle**rate.slope
     low, high = rate.ci
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    points = figure.dpi_scale_trans
     ax.text(
         middle, height, f"slope {_minus(rate.slope)}  [{_minus(low)}, {_minus(high)}]",
-        transform=ax.transData + ScaledTranslation(-3 / 72, -5 / 72, ax.get_figure(root=True).dpi_scale_trans),
+        transform=ax.transData + ScaledTranslation(-3 / 72, -5 / 72, points),
         ha="center", va="top", rotation_mode="anchor", rotation=math.degrees(math.atan(rate.slope * height / middle)),
         transform_rotates_text=True, color="0.1", fontsize=7, zorder=2.2,
         path_effects=[withStroke(linewidth=1.8, foreground="white")],

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .cells import run_cell
+    from .claims import estimate_rates
     from .library import list_scenarios, load_scenario
-    from .rates import RateEstimate, estimate_rate, estimate_rates
+    from .rates import RateEstimate, estimate_rate
     from .replaying import Replay, replay
     from .runner import Interrupted, Progress, Run, run
     from .scenario import Cell, Scenario, ScenarioError
@@ -19,7 +20,7 @@ _HOMES = {
     "load_scenario": "library",
     "RateEstimate": "rates",
     "estimate_rate": "rates",
-    "estimate_rates": "rates",
+    "estimate_rates": "claims",
     "Replay": "replaying",
     "replay": "replaying",
     "Interrupted": "runner",

@@ -18,7 +18,8 @@ from .starts import equal_cells, perturbed_truth
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..distributions import RegressionTruth, Uniform
+    from ..distributions import Uniform
+    from ..divergences import RegressionTruth
     from ..fitting import FittedMixture
     from ..mixture import ConditionalMixture
 
@@ -59,7 +60,7 @@ def build_truth(scenario: Scenario) -> ConditionalMixture | RegressionTruth:
     """The true conditional density."""
     truth = scenario.truth
     if isinstance(truth, RegressionTruthSpec):
-        from ..distributions import RegressionTruth
+        from ..divergences import RegressionTruth
 
         def mean(X: Array) -> Array:
             return cosine_series(X, truth.alpha, truth.terms, truth.amplitude)
@@ -87,50 +88,70 @@ def draw_data(scenario: Scenario, n: int, rep: int) -> tuple[Array, Array, int]:
     return X, y, zlib.crc32(y.tobytes(), zlib.crc32(X.tobytes()))
 
 
-def fit_cell(scenario: Scenario, cell: Cell, X: Array, y: Array) -> FittedMixture:
-    """Fit a cell's model from its declared starts; the highest likelihood wins."""
+def fit_cell(scenario: Scenario, cell: Cell, X: Array, y: Array) -> tuple[FittedMixture, int]:
+    """Fit a cell's model from its declared starts; the highest likelihood wins.
+
+    While fewer starts than declared have reached the best optimum, further rounds of starts are drawn.
+
+    Returns
+    -------
+    fitted : FittedMixture
+    agree : int
+        How many starts of all rounds reached the optimum.
+    """
     from ..experts import GaussianExpert
     from ..fitting import fit_mixture
+    from ..solvers.multistart import AGREEMENT
 
     fit: Fit = scenario.fit_by_id(cell.fit)
     rng = stream(scenario.root_seed, scenario.id, cell.n, cell.rep, "init")
     settings: dict[str, Any] = {
         "n_experts": cell.n_experts, "gate": fit.gate, "expert": GaussianExpert(degree=fit.degree, variance=fit.variance),
-        "solver": scenario.solver.name, "tol": scenario.solver.tol, "max_iter": scenario.solver.max_iter,
+        "solver": scenario.solver.name, "tol": scenario.solver.tol, "max_iter": scenario.solver.max_iter, "rng": rng,
     }  # fmt: skip
-    if isinstance(scenario.truth, MixtureTruth) and scenario.starts.kind == "perturbed-truth":
-        starts = perturbed_truth(scenario.truth, fit, cell.n_experts, scenario.starts, rng)
-    else:
-        starts = equal_cells(X, y, scenario.x, fit, cell.n_experts, scenario.starts, rng)
-    best = fit_mixture(X, y, init=starts, n_init=len(starts), rng=rng, **settings)
-    if scenario.starts.default:
-        other = fit_mixture(X, y, init="kmeans", n_init=scenario.starts.default, rng=rng, **settings)
-        if other.result.loglik > best.result.loglik + 1e-6 * cell.n:
-            best = other
-    return best
+    found: list[FittedMixture] = []
+    agree = 0
+    for _ in range(scenario.starts.rounds):
+        if isinstance(scenario.truth, MixtureTruth) and scenario.starts.kind == "perturbed-truth":
+            starts = perturbed_truth(scenario.truth, fit, cell.n_experts, scenario.starts, rng)
+        else:
+            starts = equal_cells(X, y, scenario.x, fit, cell.n_experts, scenario.starts, rng)
+        found.append(fit_mixture(X, y, init=starts, **settings))
+        if scenario.starts.default:
+            found.append(fit_mixture(X, y, init="kmeans", n_init=scenario.starts.default, **settings))
+        best = max(found, key=lambda fitted: fitted.result.loglik)
+        reached = np.concatenate([fitted.result.starts for fitted in found])
+        agree = int((reached >= best.result.loglik - AGREEMENT).sum())
+        if agree >= scenario.solver.agree and best.result.status.certified:
+            break
+    return best, agree
 
 
-def _loss_values(
-    estimate: ConditionalMixture, truth: Any, law: Uniform, names: list[str]
-) -> dict[str, tuple[float, float, str]]:
-    """Loss -> (value, bound of its numerical error, cell pattern)."""
+def _loss_row(name: str, estimate: ConditionalMixture, truth: Any, law: Uniform) -> dict[str, Any]:
+    """Value, bound of its numerical error and cell pattern of one loss; the reason if it cannot be computed."""
     from .. import divergences
     from ..losses import component_gaps, voronoi_loss
 
-    values: dict[str, tuple[float, float, str]] = {}
-    gaps = None
-    for name in names:
+    try:
         if name in DIVERGENCES:
             found = getattr(divergences, _DIVERGENCE_NAMES[name])(truth, estimate, x=law)
-            values[name] = (float(found.value), float(found.error), "")
-        elif name in GAPS:
-            if gaps is None:
-                gaps = component_gaps(estimate.mixing_measure(), truth.mixing_measure())
-            values[name] = (float(gaps.over[_GAP_BLOCKS[name]]), 0.0, "")
-        else:
-            loss = voronoi_loss(estimate.mixing_measure(), truth.mixing_measure(), kind=name)
-            values[name] = (float(loss.value), 0.0, _pattern_text(loss.cells.pattern))
-    return values
+            return {"value": float(found.value), "error": float(found.error)}
+        if name in GAPS:
+            gaps = component_gaps(estimate.mixing_measure(), truth.mixing_measure())
+            return {"value": float(gaps.over[_GAP_BLOCKS[name]]), "error": 0.0}
+        loss = voronoi_loss(estimate.mixing_measure(), truth.mixing_measure(), kind=name)
+        return {"value": float(loss.value), "error": 0.0, "pattern": _pattern_text(loss.cells.pattern)}
+    except Exception as failure:
+        return {
+            "status": "failed",
+            "certified": False,
+            "message": _one_line(failure),
+            "traceback": traceback.format_exc(),
+        }
+
+
+def _one_line(failure: Exception) -> str:
+    return f"{type(failure).__name__}: {failure}".splitlines()[0][:300]
 
 
 def _pattern_text(pattern: Any) -> str:
@@ -160,33 +181,32 @@ def run_cell(scenario: Scenario, cell: Cell) -> list[dict[str, Any]]:
     """
     began = time.perf_counter()
     crc = 0
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")  # what a fit has to say is in its result
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # what a fit has to say is in its result
+        try:
             X, y, crc = draw_data(scenario, cell.n, cell.rep)
-            fitted = fit_cell(scenario, cell, X, y)
-            law, truth = _context(scenario.fingerprint(), scenario.model_dump_json(exclude_none=True))
-            values = _loss_values(fitted.mixture, truth, law, scenario.losses_of(cell.fit))
-    except Exception as failure:
-        message = f"{type(failure).__name__}: {failure}".splitlines()[0][:300]
-        seconds = time.perf_counter() - began
-        return failed_rows(
-            scenario, cell, "failed", message, traceback=traceback.format_exc(), data_crc=crc, seconds=seconds
-        )
-    result, certificate = fitted.result, fitted.result.certificate
-    shared = {
-        "status": result.status.name.lower(),
-        "certified": bool(certificate.certified),
-        "n_iter": int(result.n_iter),
-        "decrement": float(certificate.decrement),
-        "agree": int(certificate.n_agree),
-        "active_bounds": len(result.active_bounds),
-        "loglik": float(result.loglik),
-        "seconds": time.perf_counter() - began,
-        "data_crc": crc,
-        "message": "; ".join(str(text) for text in result.messages)[:300],
-    }
-    return [
-        _row(scenario, cell, name, value=value, error=error, pattern=pattern, **shared)
-        for name, (value, error, pattern) in values.items()
-    ]
+            fitted, agree = fit_cell(scenario, cell, X, y)
+        except Exception as failure:
+            return failed_rows(
+                scenario, cell, "failed", _one_line(failure), traceback=traceback.format_exc(), data_crc=crc,
+                seconds=time.perf_counter() - began,
+            )  # fmt: skip
+        law, truth = _context(scenario.fingerprint(), scenario.model_dump_json(exclude_none=True))
+        result, certificate = fitted.result, fitted.result.certificate
+        shared = {
+            "status": result.status.name.lower(),
+            "certified": bool(certificate.certified and result.status.certified and agree >= scenario.solver.agree),
+            "n_iter": int(result.n_iter),
+            "decrement": float(certificate.decrement),
+            "agree": agree,
+            "active_bounds": len(result.active_bounds),
+            "loglik": float(result.loglik),
+            "data_crc": crc,
+            "message": "; ".join(str(text) for text in result.messages)[:300],
+        }
+        rows = [
+            _row(scenario, cell, name, **(shared | _loss_row(name, fitted.mixture, truth, law)))
+            for name in scenario.losses_of(cell.fit)
+        ]
+    seconds = time.perf_counter() - began
+    return [row | {"seconds": seconds} for row in rows]

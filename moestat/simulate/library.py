@@ -83,7 +83,9 @@ def load_scenario(name_or_path: str | Path) -> Scenario:
     if path.suffix != ".toml":
         known = {file.stem: file for folder in reversed(_folders()) for file in folder.glob("*.toml")}
         if str(name_or_path) not in known:
-            raise FileNotFoundError(f"no scenario {str(name_or_path)!r}; there are {', '.join(sorted(known)) or 'none'}")
+            raise FileNotFoundError(
+                f"no scenario {str(name_or_path)!r}; there are {', '.join(sorted(known)) or 'none'}"
+            )
         path = known[str(name_or_path)]
     elif not path.is_file():
         raise FileNotFoundError(f"no scenario file {path}")

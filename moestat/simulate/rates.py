@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from scipy import stats
 
-from .scenario import Fit, Loss, Scenario
-
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
 
-__all__ = ["RateEstimate", "RatePoint", "estimate_rate", "estimate_rates"]
+__all__ = ["RateEstimate", "RatePoint", "Statistic", "estimate_rate"]
 
 Statistic = Literal["mean", "median", "trimmed"]
 Verdict = Literal["consistent", "faster", "slower", "not asymptotic yet", "uncertified", "no theory"]
@@ -92,13 +90,15 @@ class RateEstimate:
     constant: float
     constant_se: float
     predicted_constant: float | None = None
+    predicted_constant_se: float = 0.0
 
     @property
     def constant_agrees(self) -> bool | None:
         """Whether the constant lies within 2.58 Monte-Carlo errors of the predicted one (99 %)."""
         if self.predicted_constant is None or not math.isfinite(self.constant):
             return None
-        return abs(self.constant - self.predicted_constant) <= 2.58 * self.constant_se
+        error = math.hypot(self.constant_se, self.predicted_constant_se)
+        return abs(self.constant - self.predicted_constant) <= 2.58 * error
 
     def to_json(self) -> dict[str, Any]:
         """The documented, stable form; numbers that are withheld are null."""
@@ -321,56 +321,3 @@ def _constant(points: list[RatePoint], used: tuple[int, ...], theory: float | No
     mean, error, n, reps = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
     scale = reps / reps.sum() * n**-theory  # weights by replicates: estimated variances would favour small means
     return float(scale @ mean), float(np.sqrt(scale**2 @ error**2))
-
-
-def _at(frame: pd.DataFrame, loss: Loss, fit: Fit) -> pd.DataFrame:
-    """Of a family of fits, the one at each n that the loss asks for."""
-    chosen = frame[(frame["loss"] == loss.name) & (frame["fit"] == fit.id)]
-    if loss.at == "all" or chosen.empty:
-        return chosen
-    if loss.at == "rule" and fit.rule is not None:
-        wanted = {int(n): fit.rule.n_experts(int(n)) for n in chosen["n"].unique()}
-    else:
-        means = chosen.groupby(["n", "n_experts"])["value"].mean().dropna()
-        wanted = {int(n): int(means.loc[n].idxmin()) for n in chosen["n"].unique() if n in means.index}
-    return chosen[[wanted.get(int(n)) == m for n, m in zip(chosen["n"], chosen["n_experts"], strict=True)]]
-
-
-def _predicted_constant(scenario: Scenario, loss: Loss) -> float | None:
-    if loss.constant != "predicted":
-        return loss.constant
-    from ..losses import fisher
-    from .cells import build_law, build_truth
-
-    truth, law = build_truth(scenario), build_law(scenario)
-    if loss.name == "kl":
-        return float(fisher.predicted_kl_constant(truth))
-    return float(fisher.predicted_loss_constant(truth, law, kind=loss.name))
-
-
-def estimate_rates(
-    frame: pd.DataFrame,
-    scenario: Scenario,
-    *,
-    statistic: Statistic = "mean",
-    allow_uncertified: bool = False,
-    constants: bool = True,
-) -> dict[str, RateEstimate]:
-    """The rate of every declared loss of a scenario, by label.
-
-    Losses without records (their fits were left out of this run) are skipped. ``constants=False`` saves the time
-    of the Fisher information.
-    """
-    rates: dict[str, RateEstimate] = {}
-    for loss in scenario.loss:
-        fit = scenario.fit_of(loss)
-        chosen = _at(frame, loss, fit)
-        if chosen.empty:
-            continue
-        rate = estimate_rate(
-            chosen, loss.name, theory=loss.exponent, bound=loss.bound, statistic=statistic,
-            predicted_constant=_predicted_constant(scenario, loss) if constants else None,
-            allow_uncertified=allow_uncertified,
-        )  # fmt: skip
-        rates[loss.label] = replace(rate, loss=loss.label, fit=fit.id)
-    return rates

@@ -53,7 +53,8 @@ def typed(frame: pd.DataFrame) -> pd.DataFrame:
     """A frame that was read back, with the columns and types of the records; KeyError if a column lacks."""
     import pandas as pd
 
-    return pd.DataFrame({name: frame[name].astype(_DTYPES[sql]) for name, sql in COLUMNS.items()})
+    columns: dict[str, Any] = {name: frame[name] for name in COLUMNS}
+    return pd.DataFrame({name: columns[name].astype(_DTYPES[sql]) for name, sql in COLUMNS.items()})
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:

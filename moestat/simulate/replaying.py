@@ -72,7 +72,9 @@ def replay(path: str | Path, n: int, rep: int, fit: str | None = None, n_experts
         chosen = chosen[chosen["n_experts"] == n_experts]
     if chosen.empty:
         sizes = ", ".join(map(str, sorted(set(frame["n"]))))
-        raise KeyError(f"{path} has no records of n={n}, rep={rep}; n in {{{sizes}}}, rep below {frame['rep'].max() + 1}")
+        raise KeyError(
+            f"{path} has no records of n={n}, rep={rep}; n in {{{sizes}}}, rep below {frame['rep'].max() + 1}"
+        )
     recorded = {(row["fit"], row["n_experts"], row["loss"]): row for row in rows_of(chosen)}
     rows: list[dict[str, Any]] = []
     with threadpool_limits(1):

@@ -121,7 +121,8 @@ class Rule(_Part):
     s: int = Field(default=1, ge=1)
 
     def n_experts(self, n: int) -> int:
-        return max(1, math.ceil(self.c * (n / math.log(n)) ** (self.s / (2 * self.beta + self.s))))
+        power: float = self.s / (2 * self.beta + self.s)
+        return max(1, math.ceil(self.c * math.pow(n / math.log(n), power)))
 
 
 class Fit(_Part):
@@ -163,6 +164,7 @@ class Starts(_Part):
     radii: list[Positive] = Field(default_factory=lambda: [0.15, 0.4, 0.8])
     per_radius: int = Field(default=2, ge=1)
     steepness: list[Positive] = Field(default_factory=lambda: [8.0])
+    rounds: int = Field(default=1, ge=1, description="rounds of starts, until enough of them agree")
     default: int = Field(default=0, ge=0, description="further starts from moestat's own default")
 
 
@@ -170,6 +172,7 @@ class SolverSpec(_Part):
     name: Literal["auto", "newton", "em", "squarem", "lbfgs"] = "auto"
     tol: Positive = 1e-8
     max_iter: int = Field(default=1000, ge=1)
+    agree: int = Field(default=2, ge=1, description="starts that must reach the optimum for a cell to be certified")
 
 
 class Preset(_Part):

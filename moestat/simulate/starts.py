@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations, combinations_with_replacement
+from itertools import combinations, combinations_with_replacement, pairwise
 from math import comb
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,7 @@ def split_patterns(n_experts: int, n_true: int) -> Iterator[tuple[int, ...]]:
     """
     for cuts in combinations(range(1, n_experts), n_true - 1):
         edges = (0, *cuts, n_experts)
-        yield tuple(b - a for a, b in zip(edges, edges[1:], strict=False))
+        yield tuple(b - a for a, b in pairwise(edges))
 
 
 def split_truth(truth: MixtureTruth, pattern: tuple[int, ...], degree: int) -> Params:
@@ -62,7 +62,9 @@ def box_around(centre: Params, box: Box) -> dict[str, tuple[Array, Array]]:
     return bounds
 
 
-def perturbed_truth(truth: MixtureTruth, fit: Fit, n_experts: int, starts: Starts, rng: np.random.Generator) -> list[Start]:
+def perturbed_truth(
+    truth: MixtureTruth, fit: Fit, n_experts: int, starts: Starts, rng: np.random.Generator
+) -> list[Start]:
     """Starts around every split of the truth.
 
     Each raw parameter moves by ``radius`` times a standard normal (the logarithm of the scale by half of that), and

@@ -87,7 +87,9 @@ def test_any_flipped_byte_is_harmless_or_found(tmp_path):
 def test_changed_scenario_is_refused_with_the_difference(tmp_path, raw):
     go(tmp_path / "run", reps=2)
     raw["truth"]["params"]["expert_coef"][0][0] = -19.0
-    with pytest.raises(ChangedScenarioError, match=r"truth\.params\.expert_coef\[0\]\[0\]: recorded -20\.0, now -19\.0"):
+    with pytest.raises(
+        ChangedScenarioError, match=r"truth\.params\.expert_coef\[0\]\[0\]: recorded -20\.0, now -19\.0"
+    ):
         run(parse_scenario(raw), out=tmp_path / "run", compute=quick_cell)
 
 
@@ -128,7 +130,9 @@ def _killed_runs(folder: Path, kills: int, jobs: int, seed: int, sig: int) -> tu
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
     hit = 0
     for _ in range(kills):
-        process = subprocess.Popen([sys.executable, "-c", code, str(folder)], env=environment, cwd=ROOT, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(folder)], env=environment, cwd=ROOT, stderr=subprocess.DEVNULL
+        )
         deadline = time.monotonic() + 60
         start = len(list(folder.glob("parts/*/*/*")))
         while process.poll() is None and time.monotonic() < deadline and len(list(folder.glob("parts/*/*/*"))) <= start:
