@@ -80,7 +80,8 @@ def cell(run: Run, target: float) -> str:
     seconds = run.time_to(target)
     if seconds is not None:
         return f"{seconds:.3g} s/{run.iterations_to(target)}"
-    return f"{'cap' if run.capped else 'other'} -{target - run.best:.2g}"
+    spent = f" in {run.seconds[-1]:.3g} s" if run.seconds else ""
+    return f"{'cap' if run.capped else 'other'} -{target - run.best:.2g}{spent}"
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
