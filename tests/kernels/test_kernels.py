@@ -189,6 +189,17 @@ def test_scaled_features(fast: ModuleType, case: Case) -> None:
 
 @MANY
 @given(CASES)
+def test_softmax_pairs(fast: ModuleType, case: Case) -> None:
+    shape = (case.k * (case.k + 1) // 2, case.width)
+    pairs = both(fast, "softmax_pairs", lambda: [case.resp, np.empty(shape)])
+    close(pairs[-1:])
+    curvature = np.einsum("ij,in->nij", np.eye(case.k), case.resp) - np.einsum("in,jn->nij", case.resp, case.resp)
+    rows, columns = np.tril_indices(case.k)
+    np.testing.assert_allclose(pairs[-1][0].T, curvature[:, rows, columns], rtol=0, atol=1e-15)
+
+
+@MANY
+@given(CASES)
 def test_gaussian_derivatives(fast: ModuleType, case: Case) -> None:
     def arguments() -> list[np.ndarray | int]:
         first, second = np.empty((2, case.k, case.width)), np.empty((3, case.k, case.width))
@@ -355,7 +366,7 @@ def test_objective_on_the_twins_equals_the_compiled_one(
             objective.gradient(shifted)[1],
             objective.derivatives(shifted)[2],
             objective.row_scores(shifted),
-            objective.maximise(shifted, result.statistics),
+            objective.maximise(shifted, result),
         )
     for mine, twin in zip(found["fast"][1:], found["plain"][1:], strict=True):
         scale = np.abs(np.asarray(twin)).max()
