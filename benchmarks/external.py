@@ -49,7 +49,7 @@ def jax_value_and_gradient(problem: Problem) -> Callable[[Array], tuple[float, A
     import jax  # type: ignore[import-not-found,unused-ignore]
     import jax.numpy as jnp  # type: ignore[import-not-found,unused-ignore]
 
-    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call,unused-ignore]
     mixture = Mixture(problem)
     k, q = mixture.k, mixture.q
 

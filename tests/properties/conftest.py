@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
+PHASES = [Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink]
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
-settings.register_profile("quick", max_examples=150, deadline=None, suppress_health_check=QUIET, derandomize=True)
+settings.register_profile(
+    "quick", max_examples=150, deadline=None, phases=PHASES, suppress_health_check=QUIET, derandomize=True
+)
 settings.register_profile(
     "ten-thousand",
     max_examples=int(os.environ.get("MOESTAT_FUZZ", "10000")),
     deadline=None,
+    phases=PHASES,
     suppress_health_check=QUIET,
     print_blob=True,
 )
