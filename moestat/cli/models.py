@@ -65,8 +65,8 @@ def fit_command(
     if target in expert_columns or target in gate_columns:
         raise Trouble(f"the target {target!r} cannot be a feature")
     names = list(dict.fromkeys([*expert_columns, *gate_columns]))
-    y = table.numbers([target])[:, 0]
     X = _frame(table.numbers(names), names)
+    y = _frame(table.numbers([target]), [target])[target]
 
     from .. import GaussianMoERegressor, PolynomialMoERegressor
 
@@ -84,6 +84,10 @@ def fit_command(
             results = model.inference(X, y)
         except ValueError as error:
             raise Trouble(str(error)) from error
+        click.echo(
+            f"{table.name}: {len(X)} rows, target {target}, experts of {', '.join(expert_columns)}, "
+            f"gate of {', '.join(gate_columns)}\n"
+        )
         click.echo(str(results.summary()))
     click.echo("\n" + _quality(model, X, y))
     for text in dict.fromkeys(str(warning.message) for warning in caught):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -45,7 +46,7 @@ def _line(state: Progress) -> str:
 @contextlib.contextmanager
 def show_progress(title: str) -> Iterator[Callable[[Progress], None]]:
     """Yield a callback for `moestat.simulate.run`; the display is taken away at the end."""
-    if not click.get_text_stream("stderr").isatty():
+    if not sys.stderr.isatty():
         yield _plain(title)
         return
     from rich.console import Console, Group

@@ -168,6 +168,8 @@ def plot_command(run: Path, out: Path | None, allow_uncertified: bool) -> None:
     """Draw the figure of the run in the folder RUN."""
     from ..simulate import estimate_rates
 
+    if out is not None and out.suffix.lower() not in (".pdf", ".svg", ".png"):
+        raise Trouble(f"a figure is written as pdf, svg or png, got {out.name!r}")
     opened, frame = _open(run)
     rates = estimate_rates(frame, opened.scenario, allow_uncertified=allow_uncertified)
     click.echo(_draw(opened, frame, rates, out or opened.path / f"{opened.scenario.id}.pdf"))
