@@ -24,8 +24,8 @@ def duration(seconds: float) -> str:
 
     Examples
     --------
-    >>> duration(42.3), duration(3725), duration(float("nan"))
-    ('42 s', '1 h 02 min', 'unknown')
+    >>> duration(42.3), duration(8000), duration(float("nan"))
+    ('42 s', '2 h 13 min', 'unknown')
     """
     if not math.isfinite(seconds):
         return "unknown"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .look import COLOURS, new_axes, new_figure, style
-from .rates import LABELS, plot_rate, size_ticks
+from .rates import LABELS, plot_rate, size_ticks, value_ticks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..simulate.rates import RateEstimate
     from ..simulate.scenario import Loss, Scenario
 
-    Colour = tuple[float, float, float, float]
+    Colour = str | tuple[float, float, float, float]
 
 __all__ = ["approximation_panels", "plot_budget", "plot_u_curves"]
 
@@ -84,6 +84,7 @@ def plot_u_curves(
         ax.set(xscale="log", yscale="log", xlabel="number of experts m", ylabel="KL divergence")
         low, high = float((table["mean"]).min()) / 1.6, float((table["mean"]).max()) * 1.6
         ax.set_ylim(low, high)
+        value_ticks(ax, low, high)
         size_ticks(ax, table["n_experts"].to_numpy())
         if bias_slope is not None:
             m = np.array(sorted(set(table["n_experts"])), dtype=float)
@@ -111,6 +112,8 @@ def plot_budget(
     """
     with style():
         ax = new_axes(ax)
+        ends: list[tuple[float, str, Colour]] = []
+        low, high = np.inf, 0.0
         for i, (fit, degree) in enumerate(degrees.items()):
             table = _summary(frame, loss, fit)
             here = table[table["n_experts"] * (degree + 1) == budget].sort_values("n")
@@ -118,12 +121,16 @@ def plot_budget(
                 continue
             mean, error = here["mean"].to_numpy(), 1.96 * here["sem"].to_numpy()
             color = COLOURS[i % len(COLOURS)]
-            ax.errorbar(here["n"], mean, yerr=[np.minimum(error, 0.95 * mean), error], fmt="o-", color=color, elinewidth=0.8,
-                        label=f"k = {degree}, m = {budget // (degree + 1)}")  # fmt: skip
+            lower = np.minimum(error, 0.95 * mean)
+            ax.errorbar(here["n"], mean, yerr=[lower, error], fmt="o-", color=color, elinewidth=0.8)
+            ends.append((float(mean[-1]), f"k = {degree}, m = {budget // (degree + 1)}", color))
+            low, high = min(low, float((mean - lower).min())), max(high, float((mean + error).max()))
         ax.set(xscale="log", yscale="log", xlabel="n", ylabel="KL divergence", title=f"equal budget m (k+1) = {budget}")
         size_ticks(ax, frame["n"].to_numpy())
-        if ax.get_legend_handles_labels()[0]:
-            ax.legend()
+        if ends:
+            ax.set_ylim(low / 1.2, high * 1.2)
+            value_ticks(ax, low / 1.2, high * 1.2)
+            _end_labels(ax, ends, low / 1.2, high * 1.2)
     return ax
 
 
@@ -136,11 +143,8 @@ def approximation_panels(frame: pd.DataFrame, scenario: Scenario, rates: dict[st
     """U-curves of each family, the slopes of the declared losses, and the equal-budget comparisons."""
     families = [fit for fit in scenario.fit if fit.id in set(frame["fit"])]
     degrees = {fit.id: fit.degree for fit in families}
-    per_budget: dict[int, set[str]] = {}
-    for fit in families:
-        for m in set(frame.loc[frame["fit"] == fit.id, "n_experts"]):
-            per_budget.setdefault(int(m) * (fit.degree + 1), set()).add(fit.id)
-    budgets = [budget for budget, fits in sorted(per_budget.items()) if len(fits) >= 3]
+    sizes = frame["fit"].map(degrees).add(1) * frame["n_experts"]
+    budgets = [budget for budget in scenario.budgets if (sizes == budget).any()]
     declared = {loss.label: loss for loss in scenario.loss}
     panels = len(families) + len(rates) + len(budgets)
     rows = -(-panels // 3)

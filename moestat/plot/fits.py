@@ -50,7 +50,8 @@ def plot_fit(
     points = points.reshape(len(points), -1)
     if points.shape[1] != 1 or response.ndim != 1:
         raise ValueError(f"plot_fit draws one feature and one response, got X {points.shape} and y {response.shape}")
-    x = np.linspace(points.min(), points.max(), grid)
+    edge = 0.015 * float(np.ptp(points))
+    x = np.linspace(points.min() - edge, points.max() + edge, grid)
     gate, means = np.asarray(model.gate_proba(x[:, None])), np.asarray(model.expert_mean(x[:, None]))
     colours = np.array([to_rgb(COLOURS[k % len(COLOURS)]) for k in range(gate.shape[1])])
     with style():
@@ -75,11 +76,11 @@ def plot_fit(
             gate_ax.stackplot(x, gate.T, colors=[(*c, 0.75) for c in colours], linewidth=0)
             gate_ax.set(ylim=(0, 1), ylabel="gate", xlabel=names[0], xlim=(x[0], x[-1]))
             for k in range(gate.shape[1]):
-                widest = int(gate[:, k].argmax())
-                centre = float(gate[widest, :k].sum() + gate[widest, k] / 2)
-                at = float(np.clip(x[widest], x[0] + 0.04 * np.ptp(x), x[-1] - 0.04 * np.ptp(x)))
-                if gate[widest, k] > 0.25:
-                    gate_ax.text(at, centre, str(k + 1), ha="center", va="center", fontsize=7.5)
+                share = gate[:, k] ** 2
+                middle = int(np.abs(x - (share @ x) / share.sum()).argmin())
+                if gate[middle, k] > 0.2:
+                    centre = float(gate[middle, :k].sum() + gate[middle, k] / 2)
+                    gate_ax.text(x[middle], centre, str(k + 1), ha="center", va="center", fontsize=7.5)
         else:
             ax.set_xlabel(names[0])
     return ax

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["LABELS", "plot_rate", "plot_rates", "rate_panels", "size_ticks"]
+__all__ = ["LABELS", "plot_rate", "plot_rates", "rate_panels", "size_ticks", "value_ticks"]
 
 LABELS = {
     "D1": "Voronoi loss $D_1$", "D2": "Voronoi loss $D_2$", "D2sharp": "sharp Voronoi loss $D_2^\\sharp$",
@@ -41,7 +41,7 @@ def _exponent(value: float) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def _log_ticks(ax: Axes, low: float, high: float) -> None:
+def value_ticks(ax: Axes, low: float, high: float) -> None:
     """Ticks of y at 1-2-5 steps while few decades are shown, at decades otherwise."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -102,7 +102,7 @@ def plot_rate(rate: RateEstimate, ax: Axes | None = None, *, color: str = COLOUR
 def _frame(ax: Axes, n: Array, centre: Array, lower: Array, error: Array) -> None:
     low, high = float((centre - lower).min()), float((centre + error).max())
     ax.set_ylim(low / 1.9, high * 1.9)
-    _log_ticks(ax, low / 1.9, high * 1.9)
+    value_ticks(ax, low / 1.9, high * 1.9)
     size_ticks(ax, n)
 
 

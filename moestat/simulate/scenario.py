@@ -245,6 +245,9 @@ class Scenario(_Part):
     fit: list[Fit] = Field(min_length=1)
     starts: Starts
     solver: SolverSpec = SolverSpec()
+    budgets: list[Annotated[int, Field(ge=1)]] = Field(
+        default_factory=list, description="m (k+1) to compare degrees at"
+    )
     loss: list[Loss] = Field(min_length=1)
     presets: Presets
 

@@ -40,7 +40,7 @@ def stream(root: int, scenario: str, n: int, rep: int, purpose: Purpose = "data"
 
     Examples
     --------
-    >>> stream(1, "demo", 100, 0).integers(1000) == stream(1, "demo", 100, 0).integers(1000)
+    >>> int(stream(1, "demo", 100, 0).integers(1000)) == int(stream(1, "demo", 100, 0).integers(1000))
     True
     """
     import numpy as np

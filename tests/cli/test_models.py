@@ -32,7 +32,9 @@ def data(tmp_path_factory):
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["dose", "group", "effect"])
-        writer.writerows([repr(float(a)), "ab"[i % 2], repr(float(b))] for i, (a, b) in enumerate(zip(x, y, strict=True)))
+        writer.writerows(
+            [repr(float(a)), "ab"[i % 2], repr(float(b))] for i, (a, b) in enumerate(zip(x, y, strict=True))
+        )
     return path, x, y
 
 
@@ -43,8 +45,12 @@ def test_fit_predict_summary(moestat, data, tmp_path):
     assert code == 0, err
     reference = ms.GaussianMoERegressor(2, random_state=0).fit(x[:, None], y)
     assert float(re.search(r"log-likelihood +(\S+)", out)[1]) == pytest.approx(reference.loglik_, abs=1e-5)
-    assert float(re.search(r"^AIC +(\S+)", out, re.MULTILINE)[1]) == pytest.approx(reference.aic(x[:, None], y), abs=1e-3)
-    assert float(re.search(r"^BIC +(\S+)", out, re.MULTILINE)[1]) == pytest.approx(reference.bic(x[:, None], y), abs=1e-3)
+    assert float(re.search(r"^AIC +(\S+)", out, re.MULTILINE)[1]) == pytest.approx(
+        reference.aic(x[:, None], y), abs=1e-3
+    )
+    assert float(re.search(r"^BIC +(\S+)", out, re.MULTILINE)[1]) == pytest.approx(
+        reference.bic(x[:, None], y), abs=1e-3
+    )
     assert "certificate     certified" in out
     assert "std err" in out
     assert re.search(r"gate\[1\]:dose", out)
@@ -93,7 +99,11 @@ CSV = "x,z,y\n" + "".join(f"{i / 7},{i % 3},{i % 5}\n" for i in range(30))
         (CSV, ("--features", "x,y"), "the target 'y' cannot be a feature"),
         (CSV.replace("\n1.0,", "\n,"), (), "line 9: column 'x' is empty or NaN"),
         (CSV.replace(",4\n", ",high\n"), (), "line 6: column 'y' is not a number, got 'high'"),
-        (CSV.replace(",1,", ",one,"), (), "not numeric: 'z'; name the columns to use with --features, for example --features x"),
+        (
+            CSV.replace(",1,", ",one,"),
+            (),
+            "not numeric: 'z'; name the columns to use with --features, for example --features x",
+        ),
         (CSV.replace(",4\n", ",inf\n"), (), "line 6: column 'y' is infinite"),
         (CSV.replace("z", "x"), (), "more than one column named 'x'"),
         (CSV, ("-o", "model.pkl"), "written as .json or .npz"),

@@ -145,7 +145,9 @@ def test_usage_errors(moestat, args, message):
 def test_own_scenario_with_all_errors(moestat, tmp_path):
     text = (ROOT / "simulations/scenarios/softmax-gaussian-exact.toml").read_text(encoding="utf-8")
     mine = tmp_path / "mine.toml"
-    mine.write_text(text.replace("reps = 3", "reps = 0").replace('exponent = -1.0', 'exponent = "fast"'), encoding="utf-8")
+    mine.write_text(
+        text.replace("reps = 3", "reps = 0").replace("exponent = -1.0", 'exponent = "fast"'), encoding="utf-8"
+    )
     code, _, err = moestat("simulate", mine)
     assert code == 2
     assert "2 error(s)" in err

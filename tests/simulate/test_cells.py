@@ -56,7 +56,9 @@ def test_overspecified_cell_reports_its_pattern():
 def test_regression_truth_and_equal_cells():
     scenario = load_scenario("polynomial-mendes-jiang")
     x = np.array([[0.0], [0.3]])
-    by_hand = [1.5 * sum(4.0**-order * np.cos(2 * np.pi * 2**order * v + order) for order in range(9)) for v in (0.0, 0.3)]
+    by_hand = [
+        1.5 * sum(4.0**-order * np.cos(2 * np.pi * 2**order * v + order) for order in range(9)) for v in (0.0, 0.3)
+    ]
     np.testing.assert_allclose(cosine_series(x, 2.0, 9, 1.5), by_hand, rtol=1e-12)
     rows = run_cell(scenario, Cell("k1", 4, 500, 0))
     assert [row["loss"] for row in rows] == ["kl"]
