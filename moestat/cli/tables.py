@@ -59,7 +59,9 @@ def rate_table(rates: Mapping[str, RateEstimate]) -> str:
                 f"{label}: fewer than 95 % of the cells are certified maximisers; --allow-uncertified gives the slope"
             )
         elif rate.verdict == "not asymptotic yet":
-            notes.append(f"{label}: too few sizes lie on a straight line for a verdict; add larger n")
+            notes.append(
+                f"{label}: too few sizes, no straight line, or a slope still moving towards the theorem's; add larger n"
+            )
     header = ["loss", "slope", "95% interval", "theory", "verdict", "n used", "certified", "constant (predicted)"]
     if not any(row[-1] for row in rows):
         header, rows = header[:-1], [row[:-1] for row in rows]

@@ -152,17 +152,24 @@ def _lack_of_fit(x: Array, y: Array, variance: Array, freedom: float) -> float:
     return float(stats.f.sf(q, x.size - 2, freedom))
 
 
-def _verdict(slope_ci: tuple[float, float], theory: float | None, bound: str, p: float, points: int) -> Verdict:
+def _verdict(
+    ci: tuple[float, float], upper: tuple[float, float] | None, theory: float | None, bound: str, p: float, points: int
+) -> Verdict:
+    """Compare an interval with the theorem; a contradiction must hold over the larger half of the sizes (``upper``), too."""
     if theory is None:
         return "no theory"
-    low, high = slope_ci
     if points < MIN_POINTS or (math.isfinite(p) and p < LACK_OF_FIT):
         return "not asymptotic yet"
-    if low > theory:
+    verdict = _against(ci, theory, bound)
+    if verdict != "consistent" and upper is not None and _against(upper, theory, bound) != verdict:
+        return "not asymptotic yet"
+    return verdict
+
+
+def _against(ci: tuple[float, float], theory: float, bound: str) -> Verdict:
+    if ci[0] > theory:
         return "slower"
-    if high < theory and bound == "equal":
-        return "faster"
-    return "consistent"
+    return "faster" if ci[1] < theory and bound == "equal" else "consistent"
 
 
 def estimate_rate(
@@ -185,7 +192,8 @@ def estimate_rate(
     Weighted least squares of :math:`\log \bar L_n` on :math:`\log n` with weights :math:`R_n/\mathrm{cv}^2` (the delta
     method; each squared coefficient of variation is averaged with the mean over n, which steadies few replicates).
     The interval resamples replicates inside each n. While a straight line does not fit (F-test, level 1 %) and more
-    than three sizes are left, the smallest n is dropped, and reported.
+    than three sizes are left, the smallest n is dropped, and reported. A verdict against the theorem must hold over the
+    larger half of the sizes as well; otherwise it is "not asymptotic yet".
 
     Parameters
     ----------
@@ -286,7 +294,16 @@ def estimate_rate(
     log_copies = np.log(np.maximum(np.stack(copies, axis=1), 1e-300))
     # the same steadied variance as in the weights: replicates without an outlier would claim too much
     log_copies = (y + (log_copies - y) * np.sqrt(variance * counts / own))[:, first:]
-    ci = _interval(slope, _line(x[first:], log_copies, weight)[0], level, float((counts[first:] - 1).sum()))
+
+    def interval(start: int) -> tuple[float, float]:
+        xs, w = x[first + start :], weight[start:]
+        here = float(_line(xs, y[first + start :], w)[0])
+        copied = _line(xs, log_copies[:, start:], w)[0]
+        return _interval(here, copied, level, float((counts[first + start :] - 1).sum()))
+
+    ci = interval(0)
+    half = (x.size - first) // 2
+    upper = interval(half) if half >= MIN_POINTS else None
     local = tuple(
         (int(sizes[i]), int(sizes[i + 1]), float((y[i + 1] - y[i]) / (x[i + 1] - x[i])),
          float(np.sqrt(variance[i] + variance[i + 1]) / (x[i + 1] - x[i])))
@@ -295,7 +312,7 @@ def estimate_rate(
     used = tuple(int(n) for n in sizes[first:])
     constant, constant_se = _constant(points, used, theory)
     return replace(
-        base, slope=slope, intercept=intercept, ci=ci, verdict=_verdict(ci, theory, bound, p, len(used)),
+        base, slope=slope, intercept=intercept, ci=ci, verdict=_verdict(ci, upper, theory, bound, p, len(used)),
         n_used=used, n_dropped=tuple(int(n) for n in sizes[:first]), lack_of_fit=p, local_slopes=local,
         constant=constant, constant_se=constant_se,
     )  # fmt: skip

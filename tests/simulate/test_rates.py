@@ -76,6 +76,17 @@ def test_a_curve_without_an_end_is_not_asymptotic_yet():
     assert math.isfinite(two.slope)
 
 
+def test_a_verdict_against_the_theorem_must_hold_at_the_larger_sizes():
+    # saturated below n = 800, as a loss in a box is, and n^(-1/2) from there on; noise hides the bend from the F-test
+    rng = np.random.default_rng(11)
+    n = np.repeat(SIZES, 12)
+    frame = pd.DataFrame({"n": n, "value": np.maximum(n, 800) ** -0.5 * rng.lognormal(0, 1.0, n.size)})
+    rate = estimate_rate(frame, "gap", theory=-0.5, bound="at-most")
+    assert rate.ci[0] > -0.5
+    assert rate.lack_of_fit > 0.01
+    assert rate.verdict == "not asymptotic yet"
+
+
 def test_uncertified_cells_withhold_the_slope():
     frame = power_law(np.random.default_rng(6))
     frame["certified"] = np.arange(len(frame)) % 10 != 0
