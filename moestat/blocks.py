@@ -15,7 +15,7 @@ from moestat.maps import PolynomialMap
 Array = NDArray[np.float64]
 T = TypeVar("T")
 
-STORED_BYTES = 256 * 2**20  # features above this size are built block by block in every pass instead of being kept
+STORED_BYTES = 64 * 2**20  # features above this size are built block by block in every pass instead of being kept
 GROUPS = 64  # the order of summation depends on this number only, so that results are bit-identical for every n_jobs
 
 

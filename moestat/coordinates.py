@@ -13,9 +13,10 @@ from moestat import parameters as pm
 from moestat.blocks import Rows
 from moestat.experts.gaussian import GaussianExpert
 from moestat.gates.base import Gate
+from moestat.layout import Layout, Parameters
 from moestat.maps import PolynomialMap
 from moestat.mixture import ConditionalMixture
-from moestat.objective import Layout, Objective, Parameters
+from moestat.objective import Objective
 
 Array = NDArray[np.float64]
 

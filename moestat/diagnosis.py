@@ -32,6 +32,15 @@ def idle_message(experts: Sequence[int]) -> str:
     return f"expert {names} has no responsibility for any row: the fit uses fewer experts than asked for. Lower n_experts or raise n_init."
 
 
+def floor_message(experts: Sequence[int]) -> str:
+    """What to say about experts (numbered from 1) whose scale is on the variance floor."""
+    names = ", ".join(str(k) for k in experts)
+    return (
+        f"expert {names} sits on the variance floor, where its likelihood is unbounded. "
+        "Use fewer experts or variance='tied', or raise variance_floor."
+    )
+
+
 def separation(objective: Objective, theta: Array, model: LocalModel, idle: Sequence[int]) -> Array | None:
     """Direction `(K, q)` of the gate along which the likelihood rises to its supremum at infinity, or None.
 

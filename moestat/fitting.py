@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from moestat import checks, diagnosis
+from moestat import checks
 from moestat.coordinates import Coordinates
 from moestat.experts.gaussian import GaussianExpert
 from moestat.gates.base import Gate
-from moestat.mixture import ConditionalMixture
+from moestat.linalg import one_blas_thread
 from moestat.objective import Objective
 from moestat.registry import resolve_expert, resolve_gate
+from moestat.report import FittedMixture, report
 from moestat.solvers import SOLVERS
-from moestat.solvers.base import FitResult, Solver, Status
-from moestat.solvers.certificate import local_model
+from moestat.solvers.base import Solver
 from moestat.solvers.moves import split_merge_candidates
-from moestat.solvers.multistart import Outcome, agreement, multistart, on_floor
+from moestat.solvers.multistart import Outcome, multistart
 from moestat.solvers.starts import canonical_sample, initial_responsibilities, start_plan
 
 Array = NDArray[np.float64]
 Box = Mapping[str, tuple[ArrayLike, ArrayLike]]
+
+__all__ = ["FittedMixture", "Start", "fit_mixture"]
 
 SAMPLE = 5000  # rows of the canonical sample on which starts are made and compared
 
@@ -38,14 +38,6 @@ class Start:
 
     params: Mapping[str, Any]
     box: Box | None = None
-
-
-@dataclass(frozen=True)
-class FittedMixture:
-    """The fitted density and the report of the fit."""
-
-    mixture: ConditionalMixture
-    result: FitResult
 
 
 def fit_mixture(
@@ -86,7 +78,7 @@ def fit_mixture(
     gate_features, expert_features : sequence of int, optional
         Columns that gate and experts use; default all.
     init : str, dict, (n, K) array or list of Start
-        Kind of starts (`"kmeans"`, `"kmeans_x"`, `"kmeans_y"`, `"residuals"`, `"lines"`, `"random"`), parameters (one start from exactly
+        Kind of starts (`"kmeans"`, `"kmeans_x"`, `"kmeans_y"`, `"residuals"`, `"cells"`, `"lines"`, `"random"`), parameters (one start from exactly
         there), responsibilities, or a list of `Start`.
     n_init : int
         Number of starts when `init` is a name.
@@ -165,7 +157,10 @@ def fit_mixture(
         )
 
     settings: dict[str, Any] = {"tol": tol, "max_iter": max_iter, "callback": callback}
-    with one_blas_thread():
+    if callback is not None:
+        settings["callback"] = _in_units_of_y(callback, coordinates, data)
+    # numbers that overflow on the way (an expert on one row, say) are met by explicit checks
+    with one_blas_thread(), np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
         objective = objective_of(data.X, data.y, data.weight, box, n_jobs)
         if explicit is not None and any(s.box is not None for s in explicit):
             objective, outcome = _own_boxes(
@@ -186,7 +181,15 @@ def fit_mixture(
             on = objective if sample is None else sample.objective
             outcome = multistart(solver, objective, on, starts, refine=refine, **settings)
         fixed_order = boxed or (explicit is not None and len(explicit) > 1)
-        return _report(outcome, objective, coordinates, fixed_order, solver, gate_l2, began)
+        return report(outcome, objective, coordinates, fixed_order, solver, gate_l2, began)
+
+
+def _in_units_of_y(
+    callback: Callable[[int, float], None], coordinates: Coordinates, data: checks.Data
+) -> Callable[[int, float], None]:
+    """The user's callback, with the log-likelihood in the units of y."""
+    offset = coordinates.loglik_offset(float(data.weight.sum()) if data.weight.size else float(len(data.X)))
+    return lambda iteration, value: callback(iteration, value + offset)
 
 
 @dataclass(frozen=True)
@@ -299,72 +302,3 @@ def _own_boxes(
     objective, best = max(results, key=lambda pair: pair[1].best.state.value)
     values = np.sort([outcome.best.state.value for _, outcome in results])[::-1]
     return objective, Outcome(best.best, values, len(starts))
-
-
-def _report(
-    outcome: Outcome,
-    objective: Objective,
-    coordinates: Coordinates,
-    fixed_order: bool,
-    solver: str | Solver,
-    gate_l2: float,
-    began: float,
-) -> FittedMixture:
-    """Order the experts, look for separation and degeneracy, and write the result."""
-    theta, status = outcome.best.state.theta, outcome.best.status
-    layout = objective.layout
-    gate_mass, mass = objective.masses(theta)
-    order = list(range(layout.n_experts)) if fixed_order else [int(k) for k in np.argsort(-gate_mass, kind="stable")]
-    rank = {k: i + 1 for i, k in enumerate(order)}
-    mixture = coordinates.mixture(theta, order)
-    floored = tuple(sorted(rank[k - 1] for k in on_floor(objective, theta)))
-    idle = diagnosis.idle_experts(mass)
-    separation = None
-    if gate_l2 == 0.0:
-        model = outcome.best.state.memory.get("model") or local_model(objective, theta)
-        separation = diagnosis.separation(objective, theta, model, idle)
-    messages = list(diagnosis.collinearity(coordinates))
-    if idle:
-        messages.append(diagnosis.idle_message([rank[k] for k in idle]))
-    direction = None
-    if separation is not None:
-        gate = coordinates.gate_map.to_raw(separation)[order]
-        direction = gate - gate[-1]
-        if status is Status.CERTIFIED:
-            status = Status.SEPARATED
-    if floored and status.certified:
-        status = Status.DEGENERATE
-    active = diagnosis.active_bounds(objective, theta, coordinates, order)
-    penalty = objective.penalty_value(theta)
-    offset = coordinates.loglik_offset(objective.total_weight)
-    penalised = outcome.best.state.value + offset
-    result = FitResult(
-        loglik=penalised + penalty,
-        penalised=penalised,
-        status=status,
-        n_iter=max(len(outcome.best.trace) - 1, 1),
-        seconds=time.perf_counter() - began,
-        solver=solver if isinstance(solver, str) else solver.name,
-        trace=np.asarray(outcome.best.trace) + offset,
-        certificate=agreement(outcome),
-        starts=outcome.values + offset,
-        active_bounds=active,
-        floored=floored,
-        separation=direction,
-        messages=tuple(messages),
-    )
-    return FittedMixture(mixture, result)
-
-
-@cache
-def _blas() -> Any:
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
-
-
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Keep BLAS to one thread: the blocks are small, and threads over blocks are ours."""
-    with _blas().limit(limits=1, user_api="blas"):
-        yield

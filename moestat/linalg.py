@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,3 +44,17 @@ def _lower(size: int) -> NDArray[np.bool_]:
 def mirror(lower: Array) -> Array:
     """Symmetric matrices from their lower triangles (last two axes)."""
     return np.where(_lower(lower.shape[-1]), lower, lower.swapaxes(-1, -2))
+
+
+@cache
+def _blas() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Keep BLAS to one thread: the blocks are small, and threads over blocks are ours."""
+    with _blas().limit(limits=1, user_api="blas"):
+        yield

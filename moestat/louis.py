@@ -13,7 +13,7 @@ from moestat.blocks import Block
 from moestat.linalg import mirror
 
 if TYPE_CHECKING:
-    from moestat.objective import Layout, Parameters
+    from moestat.layout import Layout, Parameters
 
 Array = NDArray[np.float64]
 Statistics = dict[str, Array]
@@ -119,7 +119,7 @@ def add(
 
 def add_pairs(matrix: Array, pairs: Array, s: int, q: int) -> None:
     """Add the blocks of the gate pairs `b <= a` (lower triangles) to the gate's corner of a matrix, in place."""
-    for row, (i, j) in enumerate((i, j) for i in range(s) for j in range(i + 1)):
+    for row, (i, j) in enumerate(zip(*np.tril_indices(s), strict=True)):
         block = mirror(pairs[row])
         matrix[i * q : (i + 1) * q, j * q : (j + 1) * q] += block
         if i != j:

@@ -13,8 +13,9 @@ from moestat import parameters as pm
 from moestat.blocks import Rows
 from moestat.experts.gaussian import GaussianExpert
 from moestat.gates.base import Gate
+from moestat.layout import Layout, Parameters
 from moestat.maps import PolynomialMap
-from moestat.objective import Layout, Objective, Parameters
+from moestat.objective import Objective
 from moestat.predictive import MixturePredictions
 from moestat.registry import resolve_expert, resolve_gate
 

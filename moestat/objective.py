@@ -14,8 +14,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -23,107 +21,13 @@ from numpy.typing import NDArray
 
 from moestat import kernels, louis
 from moestat.blocks import Block, Rows, accumulate, block_size, score_block_size
-from moestat.experts.gaussian import GaussianExpert
-from moestat.gates.base import Gate
+from moestat.layout import Layout, Parameters, gate_penalty, workspace
 from moestat.linalg import mirror
 
 Array = NDArray[np.float64]
 Statistics = dict[str, Array]
 
 BLAS_ROWS = 32  # from this many score rows on, BLAS forms their outer product faster than the compiled loop
-
-
-class Parameters(NamedTuple):
-    """Unpacked internal parameters: `gate (K, q_g)`, `coef (K, D, q_e)`, `scale (K, m)`."""
-
-    gate: Array
-    coef: Array
-    scale: Array
-
-
-@dataclass(frozen=True, eq=False)
-class Layout:
-    """Where the parameters are in the free vector: gate, expert coefficients, scale parameters (tied or known ones once or never)."""
-
-    gate: Gate
-    expert: GaussianExpert
-    n_experts: int
-    n_responses: int
-    q_gate: int
-    q_expert: int
-    known_scale: Array  # (K, m) internal values where the scale is known
-
-    def with_features(self, q_gate: int, q_expert: int) -> Layout:
-        """The same model on maps with other numbers of features."""
-        return replace(self, q_gate=q_gate, q_expert=q_expert)
-
-    def replace_known(self, known_scale: Array) -> Layout:
-        """The same model with other known scale parameters."""
-        return replace(self, known_scale=known_scale)
-
-    @cached_property
-    def n_scored(self) -> int:
-        """Experts whose gate is free."""
-        return self.gate.n_free(self.n_experts)
-
-    @cached_property
-    def sizes(self) -> tuple[int, int, int]:
-        """Number of gate, coefficient and untied scale parameters."""
-        k, d = self.n_experts, self.n_responses
-        return self.n_scored * self.q_gate, k * d * self.q_expert, k * self.expert.n_scale(d)
-
-    @cached_property
-    def scale_index(self) -> NDArray[np.int64]:
-        """See `GaussianExpert.scale_index`."""
-        return self.expert.scale_index(self.n_experts, self.n_responses)
-
-    @cached_property
-    def n_params(self) -> int:
-        """Length of the free vector."""
-        return self.sizes[0] + self.sizes[1] + self._n_free_scale
-
-    @cached_property
-    def _compact(self) -> NDArray[np.int64]:
-        """`scale_index` renumbered 0, 1, … without gaps; -1 where known."""
-        index = self.scale_index
-        return np.where(index >= 0, np.searchsorted(np.unique(index[index >= 0]), index), -1)
-
-    @cached_property
-    def _n_free_scale(self) -> int:
-        return int(self._compact.max(initial=-1)) + 1
-
-    def tie(self) -> Array | None:
-        """Matrix from the free vector to the untied one, or None when they are equal."""
-        index = self._compact.ravel()
-        if np.array_equal(index, np.arange(len(index))):
-            return None
-        linear = self.sizes[0] + self.sizes[1]
-        out = np.zeros((linear + len(index), self.n_params))
-        out[:linear, :linear] = np.eye(linear)
-        for row in np.flatnonzero(index >= 0):
-            out[linear + row, linear + index[row]] = 1.0
-        return out
-
-    def unpack(self, theta: Array) -> Parameters:
-        """Parameters of a free vector."""
-        a, b, _ = self.sizes
-        gate = np.zeros((self.n_experts, self.q_gate))
-        gate[: self.n_scored] = theta[:a].reshape(self.n_scored, self.q_gate)
-        coef = theta[a : a + b].reshape(self.n_experts, self.n_responses, self.q_expert)
-        index = self._compact
-        scale = self.known_scale if self._n_free_scale == 0 else theta[a + b :][index]
-        return Parameters(gate, coef, scale)
-
-    def pack(self, params: Parameters) -> Array:
-        """Free vector of parameters; the gate is shifted so that the last expert's scores are zero."""
-        gate = (params.gate - params.gate[-1])[: self.n_scored]
-        index = self._compact.ravel()
-        free = index >= 0
-        count = np.bincount(index[free], minlength=self._n_free_scale)
-        scale = np.bincount(index[free], params.scale.ravel()[free], minlength=self._n_free_scale) / np.maximum(
-            count, 1
-        )
-        return np.concatenate([gate.ravel(), params.coef.ravel(), scale])
 
 
 class Pass(NamedTuple):
@@ -178,7 +82,7 @@ class Objective:
 
     def _bounds(self, bounds: Array | None) -> Array:
         """The box with the variance floor in it."""
-        out = np.tile(np.array([[-np.inf], [np.inf]]), self.n_params) if bounds is None else bounds.copy()
+        out: Array = np.tile(np.array([[-np.inf], [np.inf]]), self.n_params) if bounds is None else bounds.copy()
         layout = self.layout
         if layout.expert.known_scale is not None:
             return out
@@ -190,7 +94,7 @@ class Objective:
         low.scale[...] = self.scale_floor()
         packed = layout.pack(low)
         packed[: layout.sizes[0]] = -np.inf
-        out[0] = np.maximum(out[0], packed)
+        out[0, :] = np.maximum(out[0], packed)
         return out
 
     def scale_floor(self) -> Array:
@@ -221,29 +125,11 @@ class Objective:
     # -- passes over the data ---------------------------------------------------------------------------------------
 
     def _workspace(self, width: int) -> dict[str, Array]:
-        """Arrays `(…, K, width)` of one thread; kept, because large arrays are slow to make."""
+        """The arrays of one thread for blocks of this width; kept, because large arrays are slow to make."""
         kept: dict[int, dict[str, Array]] = self._local.__dict__.setdefault("workspaces", {})
         if width not in kept:
-            k, d = self.layout.n_experts, self.layout.n_responses
-            ws = {name: np.empty((k, width)) for name in ("log_prob", "prob", "log_density", "resp", "scratch")}
-            ws["residual"] = np.empty((d, k, width))
-            ws["loglik"] = np.empty(width)
-            for name, rows in self._extra_rows().items():
-                ws[name] = np.empty((*rows, width))
-            kept[width] = ws
+            kept[width] = workspace(self.layout, width)
         return kept[width]
-
-    def _extra_rows(self) -> dict[str, tuple[int, ...]]:
-        """Leading shapes of the arrays that the passes with derivatives need."""
-        layout = self.layout
-        k, s = layout.n_experts, layout.n_scored
-        m = layout.n_responses + layout.expert.n_scale(layout.n_responses)
-        return {
-            "pairs": (s * (s + 1) // 2,),
-            "first": (m, k),
-            "second": (m * (m + 1) // 2, k),
-            "scores": (sum(layout.sizes),),
-        }
 
     def _forward(self, params: Parameters, start: int, stop: int) -> tuple[Block, dict[str, Array]]:
         """E-step of one block: the workspace cut to its width holds gate, densities, residuals, resp and loglik."""
@@ -447,17 +333,7 @@ class Objective:
         return full if self.tie is None else full @ self.tie
 
     def _penalty(self, theta: Array) -> tuple[float, Array, Array]:
-        """Value, gradient and curvature of the gate penalty (a sum over all K gates, the pinned one included)."""
-        p, s, q, k = self.n_params, self.layout.n_scored, self.layout.q_gate, self.layout.n_experts
-        gradient, curvature = np.zeros(p), np.zeros((p, p))
-        if self.gate_l2 == 0.0 or s == 0 or q < 2:
-            return 0.0, gradient, curvature
-        centring = np.eye(s) - 1.0 / k
-        slopes = np.diag(np.r_[0.0, np.ones(q - 1)])
-        block = self.gate_l2 * np.kron(centring, slopes)
-        gradient[: s * q] = block @ theta[: s * q]
-        curvature[: s * q, : s * q] = block
-        return 0.5 * float(theta[: s * q] @ gradient[: s * q]), gradient, curvature
+        return gate_penalty(self.layout, theta, self.gate_l2)
 
 
 def _add(left: Statistics, right: Statistics) -> Statistics:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from moestat.experts.gaussian import GaussianExpert
 from moestat.gates.base import Gate
+from moestat.layout import Layout, Parameters
 from moestat.maps import PolynomialMap
-from moestat.objective import Layout, Parameters
 
 Array = NDArray[np.float64]
 

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from moestat.kernels import plain as _plain
 
 if TYPE_CHECKING:
+    from moestat.layout import Layout, Parameters
     from moestat.maps import PolynomialMap
-    from moestat.objective import Layout, Parameters
 
 Array = NDArray[np.float64]
 plain: Any = _plain  # the NumPy twin: prediction needs no compiler, and no compile time

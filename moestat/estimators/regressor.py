@@ -22,7 +22,7 @@ _COMMON = """
     n_init : int, default 10
         Number of starts.
     init : str, dict, (n, K) array, default "kmeans"
-        Kind of starts ("kmeans", "kmeans_x", "kmeans_y", "residuals", "lines", "random"), raw parameters (then one start from exactly
+        Kind of starts ("kmeans", "kmeans_x", "kmeans_y", "residuals", "cells", "lines", "random"), raw parameters (then one start from exactly
         there), or responsibilities.
     tol : float, default 1e-8
         Log-likelihood of the whole sample, in nats, that may still be gained (Newton decrement) for `converged_`.
@@ -210,10 +210,10 @@ class PolynomialMoERegressor(GaussianMoERegressor):
     Examples
     --------
     >>> import moestat as ms
-    >>> X, y = ms.datasets.load_mcycle(return_X_y=True)
-    >>> est = ms.PolynomialMoERegressor(n_experts=3, degree=2, random_state=0).fit(X, y)
+    >>> X, y = ms.datasets.load_tonedata(return_X_y=True)
+    >>> est = ms.PolynomialMoERegressor(n_experts=2, gate="constant", random_state=0).fit(X, y)
     >>> est.expert_coef_.shape
-    (3, 2)
+    (2, 2)
     """
 
     def __init__(

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from moestat.layout import Layout, Parameters
 from moestat.maps import PolynomialMap
 from moestat.mixture import ConditionalMixture
-from moestat.objective import Layout, Parameters
 from moestat.registry import EXPERTS, GATES
 from moestat.solvers.base import FitResult, Status
 from moestat.solvers.certificate import Certificate

@@ -218,12 +218,14 @@ class GaussianExpert:
             return np.repeat(0.5 * np.log(pooled)[:, None], n_responses, axis=1)
         if not self.full(n_responses):
             return np.asarray(0.5 * np.log(np.maximum(variance, floor**2)))
+        # variances below 1e-18 of the diagonal are rounding; an exact fit may leave a negative one
+        floor = np.maximum(floor, 1e-9 * np.sqrt(np.maximum(variance.max(axis=0), 0.0)))
         values, vectors = np.linalg.eigh(covariance / np.outer(floor, floor))
         # precision = rootᵀ root; its Cholesky factor by QR, which stands the singular matrices of a floor near zero
         root = np.swapaxes(vectors / floor[:, None], 1, 2) / np.sqrt(np.maximum(values, 1.0))[:, :, None]
         upper = np.linalg.qr(root, mode="r")
         diagonal = np.arange(n_responses)
-        signs = np.where(upper[:, diagonal, diagonal] < 0.0, -1.0, 1.0)
+        signs = np.where(np.diagonal(upper, axis1=1, axis2=2) < 0.0, -1.0, 1.0)
         factor = np.swapaxes(upper * signs[:, :, None], 1, 2).copy()
         factor[:, diagonal, diagonal] = -np.log(factor[:, diagonal, diagonal])
         rows, cols = np.tril_indices(n_responses)

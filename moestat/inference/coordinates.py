@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import block_diag
 
+from moestat.layout import Parameters
 from moestat.maps import PolynomialMap
 from moestat.mixture import ConditionalMixture
-from moestat.objective import Parameters
 
 from .information import sparse_basis
 

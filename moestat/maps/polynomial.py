@@ -110,6 +110,12 @@ class PolynomialMap:
         center = 0.5 * low + 0.5 * high
         half = 0.5 * high - 0.5 * low
         scale = np.where(half > 1e-14 * np.abs(center), half, 1.0)
+        for j in np.flatnonzero(scale != 1.0).tolist():
+            if abs(degree * np.log10(max(scale[j], abs(center[j])))) > 200 or degree * np.log10(scale[j]) < -200:
+                raise ValueError(
+                    f"column {cols[j]} of X is of the order {max(scale[j], abs(center[j])):.1g}: its power {degree} leaves the range of "
+                    "floating-point numbers. Rescale the column."
+                )
         base = cls(
             degree, tuple(cols), center, np.where(scale > 0, scale, 1.0), np.eye(len(exponents(len(cols), degree)))
         )

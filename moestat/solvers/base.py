@@ -164,14 +164,18 @@ def run(
 
 
 def _polished(solver: Solver, objective: Objective, done: Run, tol: float) -> Run:
-    """One more step of a quadratically convergent solver: it takes the scores from "small enough" to rounding."""
-    if not getattr(solver, "quadratic", False) or done.state.stalled or done.certificate.decrement < POLISHED:
+    """A few more steps of a quadratically convergent solver: they take the scores from "small enough" to rounding."""
+    if not getattr(solver, "quadratic", False):
         return done
-    state = solver.step(objective, done.state)
-    certificate = certify(objective, state.theta, tol, state.memory.get("model"))
-    if not certificate.certified or certificate.decrement > done.certificate.decrement:
-        return done
-    return Run(state, Status.CERTIFIED, certificate, (*done.trace, state.value))
+    for _ in range(3):
+        if done.state.stalled or done.certificate.decrement < POLISHED:
+            break
+        state = solver.step(objective, done.state)
+        certificate = certify(objective, state.theta, tol, state.memory.get("model"))
+        if not certificate.certified or certificate.decrement > 0.5 * done.certificate.decrement:
+            break
+        done = Run(state, Status.CERTIFIED, certificate, (*done.trace, state.value))
+    return done
 
 
 def _end(objective: Objective, state: State, status: Status, tol: float, trace: list[float]) -> Run:

@@ -18,7 +18,8 @@ RANK_TOLERANCE = 1e-10  # on the eigenvalues of the information scaled to a unit
 class Certificate:
     """What supports the claim that a fit is a maximiser.
 
-    The scores are those of the estimate; the information may be that of a point within 0.3 standard errors of it.
+    The scores are those of the estimate; the information may be that of a point so close that it differs by
+    less than a percent.
 
     Attributes
     ----------

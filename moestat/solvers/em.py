@@ -76,7 +76,7 @@ def aitken(gain: float, previous: float, value: float) -> float:
     """Estimated remaining gain of a linearly convergent sequence; infinite while the gains still grow."""
     if gain <= 1e-15 * (abs(value) + 1.0):
         return 0.0
-    if not np.isfinite(previous):
+    if not (np.isfinite(previous) and previous > 0.0):
         return np.inf
     ratio = gain / previous
     return gain * ratio / (1.0 - ratio) if ratio < 1.0 else np.inf

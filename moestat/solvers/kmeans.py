@@ -87,10 +87,8 @@ def _sorted_runs(X: Array, y: Array, weight: Array) -> tuple[Labels, NDArray[np.
     kept = np.flatnonzero(weight > 0)
     if kept.size == 0:
         raise ValueError(f"The sample weight is zero on all {weight.size} rows; at least one must be positive.")
-    if kept.size == weight.size:
-        order = np.argsort(columns[0], kind="stable")
-    else:
-        order = kept[np.argsort(columns[0][kept], kind="stable")]
+    everything = kept.size == weight.size
+    order = np.argsort(columns[0], kind="stable") if everything else kept[np.argsort(columns[0][kept], kind="stable")]
     new = np.ones(order.size, dtype=np.bool_)
     first = columns[0][order]
     np.not_equal(first[1:], first[:-1], out=new[1:])

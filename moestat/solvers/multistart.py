@@ -19,7 +19,9 @@ Callback = Callable[[int, float], None]
 
 SHORT_STEPS = (6, 12)  # EM steps of the two rounds; half of the starts survive the first
 AGREEMENT = 1e-4  # nats: runs that end this close have reached the same optimum
-CHEAP = 200_000  # rows times parameters: below it more starts are followed to the end
+CHEAP = 60_000  # rows times parameters: below it all starts are followed to the end
+FOLLOWED = 3  # starts that are followed to the end above it
+SPLIT_ROUNDS = 4  # of split and merge
 HANDOVER = 0.05  # nats: EM hands over to Newton when it expects to gain less than this
 
 
@@ -97,22 +99,28 @@ def multistart(
     if len(starts) == 1:
         best = follow(solver, objective, starts[0], tol=tol, max_iter=max_iter, callback=callback)
         return Outcome(best, np.array([best.state.value]), 1)
+
+    def to_end(theta: Array) -> Run:
+        return follow(solver, objective, theta, tol=tol, max_iter=max_iter, callback=callback)
+
     em = EM()
     states = [short_run(em, sample, theta, SHORT_STEPS[0]) for theta in starts]
-    order = _ranking(sample, states)
-    states = [_continue(em, sample, states[i], SHORT_STEPS[1]) for i in order[: max(2, -(-len(order) // 2))]]
     states = [states[i] for i in _ranking(sample, states)]
-    if refine is not None:
-        states = _refined(em, sample, states, refine)
-    work = objective.rows.n * objective.n_params
-    keep = len(states) if work < CHEAP else min(len(states), 3)
-    runs: list[Run] = []
-    for i, state in enumerate(states):
-        if i >= keep and any(not on_floor(objective, r.state.theta) for r in runs):
-            break
-        if runs and work >= CHEAP and i > 0 and _hopeless(sample, states[0], state):
-            continue
-        runs.append(follow(solver, objective, state.theta, tol=tol, max_iter=max_iter, callback=callback))
+    if objective.rows.n * objective.n_params < CHEAP:
+        runs = [to_end(state.theta) for state in states]
+        if refine is not None:
+            runs = _refined_runs(em, sample, objective, runs, refine, to_end)
+    else:
+        states = [_continue(em, sample, state, SHORT_STEPS[1]) for state in states[: max(2, -(-len(states) // 2))]]
+        states = [states[i] for i in _ranking(sample, states)]
+        if refine is not None:
+            states = _refined(em, sample, states, refine)
+        runs = []
+        for i, state in enumerate(states):
+            if i >= FOLLOWED and any(not on_floor(objective, r.state.theta) for r in runs):
+                break
+            if i == 0 or not _hopeless(sample, states[0], state):
+                runs.append(to_end(state.theta))
     finite = [r for r in runs if np.isfinite(r.state.value)] or runs
     sound = [r for r in finite if not on_floor(objective, r.state.theta)] or finite
     best = max(sound, key=lambda r: r.state.value)
@@ -156,6 +164,28 @@ def _refined(em: EM, sample: Objective, states: list[State], refine: Callable[[A
             break
         states = [max(tried, key=lambda s: s.value), *states]
     return states
+
+
+def _refined_runs(
+    em: EM,
+    sample: Objective,
+    objective: Objective,
+    runs: list[Run],
+    refine: Callable[[Array], Sequence[Array]],
+    to_end: Callable[[Array], Run],
+) -> list[Run]:
+    """Follow split-and-merge moves of the best run to the end as long as they find a better one."""
+    for _ in range(SPLIT_ROUNDS):
+        sound = [r for r in runs if np.isfinite(r.state.value) and not on_floor(objective, r.state.theta)]
+        if not sound:
+            break
+        best = max(sound, key=lambda r: r.state.value)
+        tried = [to_end(short_run(em, sample, theta, SHORT_STEPS[1]).theta) for theta in refine(best.state.theta)]
+        runs = [*runs, *tried]
+        better = [r for r in tried if r.state.value > best.state.value + AGREEMENT]
+        if not any(not on_floor(objective, r.state.theta) for r in better):
+            break
+    return runs
 
 
 def agreement(outcome: Outcome) -> Certificate:

@@ -12,7 +12,10 @@ from moestat.solvers.certificate import RANK_TOLERANCE, LocalModel, active_set, 
 Array = NDArray[np.float64]
 
 MIN_RADIUS = 1e-10
-CHORD = 0.05  # nats: within this decrement (0.3 standard errors) the Hessian of the last point is used once more
+# Within this decrement, in nats for each row, the Hessian of the last point is used once more: it has changed by less than a
+# percent there. The cap is 0.3 standard errors.
+CHORD = 1e-6
+CHORD_CAP = 0.05
 WELL_CONDITIONED = 1e-4  # smallest scaled eigenvalue for it
 
 
@@ -35,7 +38,7 @@ def trust_region_step(values: Array, along: Array, radius: float) -> Array:
     if stuck and p @ p < radius**2:
         p[0] += np.copysign(np.sqrt(radius**2 - float(p @ p)), along[0])
         return p
-    return along / (values + _shift(values, along, radius))
+    return along / np.maximum(values + _shift(values, along, radius), 1e-300)
 
 
 def _shift(values: Array, along: Array, radius: float) -> float:
@@ -44,12 +47,12 @@ def _shift(values: Array, along: Array, radius: float) -> float:
     high = low + float(np.linalg.norm(along)) / radius
     mu = 0.5 * (low + high)
     for _ in range(100):
-        p = along / (values + mu)
+        p = along / np.maximum(values + mu, 1e-300)
         size = float(np.linalg.norm(p))
         if abs(size - radius) <= 1e-6 * radius:
             break
         low, high = (mu, high) if size > radius else (low, mu)
-        slope = float(p @ (p / (values + mu)))
+        slope = float(p @ (p / np.maximum(values + mu, 1e-300)))
         new = mu + (size / radius - 1.0) * size**2 / slope if slope > 0.0 else high
         mu = new if low < new < high else 0.5 * (low + high)
     return mu
@@ -123,7 +126,8 @@ class Newton:
 
         Kept only if the decrement falls to a tenth of what it was; None otherwise.
         """
-        if not model.finite or model.decrement > CHORD or not model.values.size or model.values[0] < WELL_CONDITIONED:
+        reach = min(CHORD * objective.total_weight, CHORD_CAP)
+        if not model.finite or model.decrement > reach or not model.values.size or model.values[0] < WELL_CONDITIONED:
             return None
         p = model.along / model.values
         step = np.zeros_like(theta)

@@ -48,6 +48,7 @@ def initial_responsibilities(
     * ``"kmeans"`` – k-means on standardised x and y, y multiplied by ``sqrt(d / D)`` so that both count alike;
     * ``"kmeans_x"``, ``"kmeans_y"`` – k-means on one of them;
     * ``"residuals"`` – k-means on the residual of a weighted least-squares fit of y on x, x counting lightly;
+    * ``"cells"`` – Voronoi cells of `K` random rows in x (random segments, for one column);
     * ``"lines"`` – `K` local lines around random rows, each row to the line with the smallest residual;
     * ``"random"`` – a random label for each distinct row.
 
@@ -155,18 +156,26 @@ def _by_lines(zx: Array, zy: Array, weight: Array, K: int, rng: np.random.Genera
     return fill_empty(first_smallest(cost, 1e-9), share, K)
 
 
+def _by_cells(zx: Array, zy: Array, weight: Array, K: int, rng: np.random.Generator) -> Labels:
+    """Voronoi cells of K random rows in x: with one column, segments between random breakpoints."""
+    share = weight / weight.sum()
+    distance = np.stack([np.sum((zx - zx[row]) ** 2, axis=1) for row in draw_rows(share, rng.random(K))])
+    return fill_empty(first_smallest(distance, 1e-9), share, K)
+
+
 _PARTITIONS: dict[str, Callable[[Array, Array, Array, int, np.random.Generator], Labels]] = {
     "kmeans": _by_xy,
     "kmeans_x": _by_x,
     "kmeans_y": _by_y,
     "residuals": _by_residual,
+    "cells": _by_cells,
     "lines": _by_lines,
     "random": _by_random_label,
 }
 START_KINDS: tuple[str, ...] = tuple(_PARTITIONS)
 
 # After the first k-means on (x, y): no single kind wins on every problem, so a plan takes turns.
-_MIX = ("kmeans_y", "kmeans_x", "kmeans", "residuals", "kmeans", "lines", "kmeans_y", "kmeans", "random")
+_MIX = ("kmeans_y", "cells", "kmeans", "kmeans_x", "lines", "kmeans", "residuals", "cells", "random")
 
 
 def start_plan(init: str, n_init: int) -> list[str]:
@@ -190,7 +199,7 @@ def start_plan(init: str, n_init: int) -> list[str]:
     Examples
     --------
     >>> start_plan("kmeans", 3)
-    ['kmeans', 'kmeans_y', 'kmeans_x']
+    ['kmeans', 'kmeans_y', 'cells']
     >>> start_plan("random", 2)
     ['random', 'random']
     """

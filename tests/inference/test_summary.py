@@ -123,7 +123,7 @@ def test_certificate_line(fitted):
 
     X, y, mixture = fitted
     text = infer(mixture.moestat(), X, y, certificate=Certificate()).summary().as_text()
-    assert re.search(r"Maximum: +NOT certified \(2 of 9 starts\)", text)
+    assert re.search(r"Maximum: +NOT certified \(2 of 9 runs\)", text)
 
 
 def test_clusters_are_counted(fitted):

@@ -1,0 +1,224 @@
+"""What a fitted estimator tells: attributes, predictions, information criteria, inference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from moestat.inference import criteria
+from moestat.mixture import ConditionalMixture
+from moestat.solvers.base import FitResult
+
+if TYPE_CHECKING:
+    from moestat.inference import InferenceResults
+    from moestat.mixing_measure import MixingMeasure
+
+Array = NDArray[np.float64]
+
+
+def generator(random_state: Any) -> np.random.Generator:
+    """A Generator from None, an int, a Generator, or a RandomState.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these.
+    """
+    if isinstance(random_state, np.random.RandomState):
+        return np.random.default_rng(random_state.randint(2**31))
+    try:
+        return np.random.default_rng(random_state)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"random_state={random_state!r} must be None, an int, a Generator or a RandomState."
+        ) from error
+
+
+class FittedMoE(BaseEstimator):  # type: ignore[misc]
+    """The fitted side of the estimators: everything reads `model_` (the density) and `result_` (the report)."""
+
+    model_: ConditionalMixture
+    result_: FitResult
+
+    # -- fitted attributes ------------------------------------------------------------------------------------------
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "model_")
+
+    def _param(self, name: str) -> Array:
+        if not hasattr(self, "model_"):
+            raise AttributeError(f"{type(self).__name__} is not fitted yet; call fit first.")
+        return self.model_.params[name]
+
+    @property
+    def gate_coef_(self) -> Array:
+        """Gate slopes `(K, d)`, the last row zero."""
+        return self._param("gate_coef")
+
+    @property
+    def gate_intercept_(self) -> Array:
+        """Gate intercepts `(K,)`, the last zero."""
+        return self._param("gate_intercept")
+
+    @property
+    def expert_coef_(self) -> Array:
+        """Expert slopes `(K, p)` on the raw monomials; `(K, D, p)` for several responses."""
+        return self._param("expert_coef")
+
+    @property
+    def expert_intercept_(self) -> Array:
+        """Expert intercepts `(K,)` or `(K, D)`."""
+        return self._param("expert_intercept")
+
+    @property
+    def expert_scale_(self) -> Array:
+        """Standard deviations of the experts, `(K,)` or `(K, D)`."""
+        return self._param("expert_scale")
+
+    @property
+    def mixing_measure_(self) -> MixingMeasure:
+        """The mixing measure of the fit."""
+        check_is_fitted(self)
+        return self.model_.mixing_measure()
+
+    @property
+    def loglik_(self) -> float:
+        """Log-likelihood of the training sample."""
+        return self._result().loglik
+
+    @property
+    def converged_(self) -> bool:
+        """Whether the certificate holds."""
+        return self._result().converged
+
+    @property
+    def n_iter_(self) -> int:
+        """Iterations of the best start."""
+        return self._result().n_iter
+
+    def _result(self) -> FitResult:
+        if not hasattr(self, "result_"):
+            raise AttributeError(f"{type(self).__name__} is not fitted yet; call fit first.")
+        return self.result_
+
+    # -- prediction -------------------------------------------------------------------------------------------------
+
+    def _X(self, X: ArrayLike) -> Array:
+        check_is_fitted(self)
+        return np.asarray(validate_data(self, X, dtype=np.float64, order=None, reset=False))
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Mean response `Σ_k π_k(x) μ_k(x)`, `(n,)` or `(n, D)`."""
+        return self.model_.mean(self._X(X)) if hasattr(self, "model_") else self._X(X)
+
+    def gate_proba(self, X: ArrayLike) -> Array:
+        """Gate probabilities `π_k(x)`, `(n, K)`."""
+        X = self._X(X)
+        return self.model_.gate_proba(X)
+
+    def responsibilities(self, X: ArrayLike, y: ArrayLike) -> Array:
+        """Posterior probabilities of the experts given `(x, y)`, `(n, K)`."""
+        X = self._X(X)
+        return self.model_.responsibilities(X, y)
+
+    def log_density(self, X: ArrayLike, y: ArrayLike) -> Array:
+        """`log p(y|x)`, `(n,)`."""
+        X = self._X(X)
+        return self.model_.log_density(X, y)
+
+    def log_likelihood(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """(Weighted) log-likelihood of data."""
+        values = self.log_density(X, y)
+        return float(values.sum() if sample_weight is None else np.asarray(sample_weight, dtype=float) @ values)
+
+    def predict_quantile(self, X: ArrayLike, q: ArrayLike) -> Array:
+        """Exact quantiles of the predictive mixture: `(n,)` for one level, `(n, len(q))` for several."""
+        X = self._X(X)
+        return self.model_.quantile(X, q)
+
+    def predict_interval(self, X: ArrayLike, level: float = 0.9) -> Array:
+        """Central prediction interval `(n, 2)` with the exact quantiles of the mixture (parameters taken as known).
+
+        Raises
+        ------
+        ValueError
+            If `level` is not strictly between 0 and 1.
+        """
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"level={level!r} must be strictly between 0 and 1.")
+        return self.predict_quantile(X, [0.5 - 0.5 * level, 0.5 + 0.5 * level])
+
+    def predict_std(self, X: ArrayLike) -> Array:
+        """Standard deviation of the response given x."""
+        X = self._X(X)
+        return self.model_.std(X)
+
+    def sample(self, X: ArrayLike, random_state: Any = None) -> Array:
+        """Draw one response for each row of X."""
+        X = self._X(X)
+        return np.asarray(self.model_.sample(X, generator(random_state)))
+
+    # -- model selection and inference ------------------------------------------------------------------------------
+
+    @property
+    def n_parameters_(self) -> int:
+        """Number of free parameters."""
+        self._result()
+        return self.model_.layout.n_params
+
+    def aic(self, X: ArrayLike, y: ArrayLike) -> float:
+        """`-2 loglik + 2 p`; smaller is better."""
+        return criteria.aic(self.log_likelihood(X, y), self.n_parameters_)
+
+    def bic(self, X: ArrayLike, y: ArrayLike) -> float:
+        """`-2 loglik + p log n`; smaller is better."""
+        values = self.log_density(X, y)
+        return criteria.bic(float(values.sum()), self.n_parameters_, len(values))
+
+    def icl(self, X: ArrayLike, y: ArrayLike) -> float:
+        """BIC plus twice the entropy of the responsibilities (Biernacki, Celeux & Govaert 2000); smaller is better."""
+        return criteria.icl(self.log_likelihood(X, y), self.n_parameters_, self.responsibilities(X, y))
+
+    def inference(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        cov_type: str = "observed",
+        *,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> InferenceResults:
+        """Standard errors of experts and gate; see `moestat.inference.infer`.
+
+        Parameters
+        ----------
+        cov_type : {"observed", "opg", "sandwich", "cluster"}
+        groups : (n,) array
+            Cluster labels for `"cluster"`.
+        """
+        from moestat.inference import infer
+
+        checked = self._X(X)
+        return infer(
+            self.model_,
+            checked,
+            y,
+            sample_weight=sample_weight,
+            cov_type=cov_type,  # type: ignore[arg-type]
+            groups=groups,
+            certificate=self.result_.certificate,
+            active_bounds=(*self.result_.active_bounds, *self._floored_names()),
+        )
+
+    def _floored_names(self) -> list[str]:
+        """Names of the scale parameters of experts on the variance floor: they are no interior estimates."""
+        experts = [f"expert[{k}]:" for k in self.result_.floored] + (["expert:"] if self.result_.floored else [])
+        return [
+            name
+            for name in self.model_.free_names()
+            if "log_scale" in name and any(name.startswith(e) for e in experts)
+        ]
