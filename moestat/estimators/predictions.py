@@ -212,6 +212,7 @@ class FittedMoE(BaseEstimator):  # type: ignore[misc]
             groups=groups,
             certificate=self.result_.certificate,
             active_bounds=(*self.result_.active_bounds, *self._floored_names()),
+            response_name=getattr(y, "name", None),
         )
 
     def _floored_names(self) -> list[str]:
