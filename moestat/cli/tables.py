@@ -58,6 +58,11 @@ def rate_table(rates: Mapping[str, RateEstimate]) -> str:
             notes.append(
                 f"{label}: fewer than 95 % of the cells are certified maximisers; --allow-uncertified gives the slope"
             )
+        elif rate.settles and rate.larger is not None:
+            n, low, high = rate.larger
+            notes.append(
+                f"{label}: the smaller sizes are not asymptotic; over n >= {n} the slope's interval [{low:.3f}, {high:.3f}] holds the theorem's"
+            )
         elif rate.verdict == "not asymptotic yet":
             notes.append(
                 f"{label}: too few sizes, no straight line, or a slope still moving towards the theorem's; add larger n"

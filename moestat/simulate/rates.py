@@ -68,6 +68,8 @@ class RateEstimate:
     constant, constant_se : float
         Mean of ``n^(-theory) * loss`` over the replicates of the larger half of ``n_used``, with its Monte-Carlo error.
     predicted_constant : float or None
+    larger : (int, float, float) or None
+        Smallest n of the larger half of ``n_used``, and the slope's interval over it.
     """
 
     loss: str
@@ -91,6 +93,14 @@ class RateEstimate:
     constant_se: float
     predicted_constant: float | None = None
     predicted_constant_se: float = 0.0
+    larger: tuple[int, float, float] | None = None
+
+    @property
+    def settles(self) -> bool:
+        """Whether the larger sizes agree with the theorem though all sizes together do not."""
+        if self.verdict != "not asymptotic yet" or self.larger is None or self.theory is None:
+            return False
+        return _against(self.larger[1:], self.theory, self.bound) == "consistent"
 
     @property
     def constant_agrees(self) -> bool | None:
@@ -210,8 +220,6 @@ def estimate_rate(
         Centre over replicates; trimmed cuts 10 % on either side.
     predicted_constant : float, optional
         Predicted limit of ``n^(-theory) * mean``.
-    level : float
-        Coverage of the interval.
     min_certified : float
         Smallest share of certified cells; with fewer no slope is given unless ``allow_uncertified``.
     rng : Generator, optional
@@ -315,6 +323,7 @@ def estimate_rate(
         base, slope=slope, intercept=intercept, ci=ci, verdict=_verdict(ci, upper, theory, bound, p, len(used)),
         n_used=used, n_dropped=tuple(int(n) for n in sizes[:first]), lack_of_fit=p, local_slopes=local,
         constant=constant, constant_se=constant_se,
+        larger=None if upper is None else (used[half], *upper),
     )  # fmt: skip
 
 
