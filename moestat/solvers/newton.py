@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moestat.objective import Objective
-from moestat.solvers.base import State
+from moestat.solvers.base import State, Status
 from moestat.solvers.certificate import RANK_TOLERANCE, LocalModel, active_set, local_model, scaled_information
 
 Array = NDArray[np.float64]
@@ -92,6 +92,9 @@ class Newton:
         """One accepted step; the radius shrinks until there is one."""
         model: LocalModel = state.memory["model"]
         radius: float = state.memory["radius"]
+        if not model.finite:  # a finite value whose derivatives overflow: a spike of an expert without a floor
+            memory = state.memory | {"status": Status.NONFINITE}
+            return State(state.theta, state.value, state.remaining, stalled=True, memory=memory)
         scale = np.zeros_like(state.theta)
         scale[model.free] = model.d
         noise = 1e-10 * (abs(model.value) + 1.0)  # a gain below it is lost in the rounding of the value

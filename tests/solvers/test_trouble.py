@@ -77,6 +77,17 @@ def test_exact_data_end_on_the_floor_with_a_warning() -> None:
     np.testing.assert_allclose(est.expert_coef_, 3.0, rtol=1e-9)
 
 
+@pytest.mark.parametrize("n_responses", [1, 2, 3])
+@pytest.mark.parametrize("seed", range(5))
+def test_without_a_floor_few_rows_end_in_a_status(n_responses: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    X, y = rng.normal(size=(12, 1)), rng.normal(size=(12, n_responses))
+    fitted = fit_mixture(X, y, 3, variance_floor=0.0, rng=0)
+    assert isinstance(fitted.result.status, Status)
+    assert not np.isnan(fitted.result.loglik)
+    assert (fitted.mixture.params["expert_scale"] > 0.0).all()
+
+
 def test_constant_response_is_an_error() -> None:
     with pytest.raises(ValueError, match="constant"):
         fit_mixture(np.arange(20.0)[:, None], np.full(20, 4.0))
