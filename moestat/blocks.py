@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -33,25 +33,42 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True)
 class Rows:
-    """The data of a fit: `X (n, d)`, responses `y (D, n)`, weights `(n,)` or empty for one each, and the two maps."""
+    """The data of a fit: `X (n, d)`, `y (n, D)`, weights `(n,)` or empty for one each, and how they are transformed.
+
+    Gate and experts see the features of their maps and the responses `(y - y_center) / y_scale`, rows in the last axis.
+    """
 
     X: Array
     y: Array
     weight: Array
     gate_map: PolynomialMap
     expert_map: PolynomialMap
-    stored: tuple[Array, Array] | None
+    y_center: Array
+    y_scale: Array
+    stored: tuple[Array, Array, Array] | None
 
     @classmethod
-    def build(cls, X: Array, y: Array, weight: Array, gate_map: PolynomialMap, expert_map: PolynomialMap) -> Rows:
-        """Keep the features if they are small enough."""
-        same = gate_map is expert_map
-        q = gate_map.n_features + (0 if same else expert_map.n_features)
-        stored = None
-        if 8 * q * len(X) <= STORED_BYTES:
-            z = gate_map.features(X)
-            stored = (z, z if same else expert_map.features(X))
-        return cls(X, y, weight, gate_map, expert_map, stored)
+    def build(
+        cls,
+        X: Array,
+        y: Array,
+        weight: Array,
+        maps: tuple[PolynomialMap, PolynomialMap],
+        y_center: Array | float = 0.0,
+        y_scale: Array | float = 1.0,
+    ) -> Rows:
+        """Keep what is computed from the data if it is small enough."""
+        d = y.shape[1]
+        rows = cls(X, y, weight, *maps, np.broadcast_to(y_center, (d,)), np.broadcast_to(y_scale, (d,)), None)
+        q = maps[0].n_features + (0 if maps[0] is maps[1] else maps[1].n_features)
+        return replace(rows, stored=rows._transformed(0, len(X))) if 8 * q * len(X) <= STORED_BYTES else rows
+
+    def _transformed(self, start: int, stop: int) -> tuple[Array, Array, Array]:
+        """Gate features, expert features and responses of some rows."""
+        X = self.X[start:stop]
+        z = self.gate_map.features(X)
+        phi = z if self.gate_map is self.expert_map else self.expert_map.features(X)
+        return z, phi, np.ascontiguousarray(((self.y[start:stop] - self.y_center) / self.y_scale).T)
 
     @property
     def n(self) -> int:
@@ -66,12 +83,9 @@ class Rows:
     def block(self, start: int, stop: int) -> Block:
         """The rows from `start` to `stop`."""
         if self.stored is not None:
-            return Block(*self.stored, self.y, self.weight, start, stop, start)
-        X = self.X[start:stop]
-        z = self.gate_map.features(X)
-        phi = z if self.gate_map is self.expert_map else self.expert_map.features(X)
+            return Block(*self.stored, self.weight, start, stop, start)
         weight = self.weight[start:stop] if self.weight.size else self.weight
-        return Block(z, phi, np.ascontiguousarray(self.y[:, start:stop]), weight, 0, len(X), start)
+        return Block(*self._transformed(start, stop), weight, 0, stop - start, start)
 
 
 def block_size(n_experts: int) -> int:

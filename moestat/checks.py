@@ -35,12 +35,15 @@ def numeric(name: str, value: ArrayLike) -> Array:
         ) from error
     if np.iscomplexobj(value):
         raise ValueError(f"{name} is complex; it must be real.")
-    if not np.isfinite(out).all():
+    if not out.size:
+        return out
+    low, high = float(out.min()), float(out.max())  # NaN and infinity show in them, without arrays of the data's size
+    if not (np.isfinite(low) and np.isfinite(high)):
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(out))[0])
         raise ValueError(
             f"{name} contains {out[place]} at {_where(place)}; remove or impute the rows with NaN or infinity."
         )
-    if out.size and np.abs(out).max() > LARGEST:
+    if max(-low, high) > LARGEST:
         place = tuple(int(i) for i in np.argwhere(np.abs(out) > LARGEST)[0])
         raise ValueError(
             f"{name} contains {out[place]:g} at {_where(place)}; rescale it to magnitudes below {LARGEST:g}."

@@ -82,10 +82,6 @@ class Coordinates:
         names = None if feature_names is None else tuple(feature_names)
         return cls(gate_map, expert_map, y_center, y_scale, deviation, layout, X.shape[1], vector_y, names)
 
-    def standardise(self, y: Array) -> Array:
-        """Responses `(n, D)` in internal units, `(D, n)` contiguous."""
-        return np.ascontiguousarray(((y - self.y_center) / self.y_scale).T)
-
     def objective(
         self,
         X: Array,
@@ -98,7 +94,7 @@ class Coordinates:
         n_jobs: int = 1,
     ) -> Objective:
         """The log-likelihood of rows `X`, `y (n, D)`."""
-        rows = Rows.build(X, self.standardise(y), weight, self.gate_map, self.expert_map)
+        rows = Rows.build(X, y, weight, (self.gate_map, self.expert_map), self.y_center, self.y_scale)
         floor = np.sqrt(variance_floor) * self.y_deviation / self.y_scale
         if self.layout.expert.covariance == "spherical":
             floor = np.full_like(floor, np.sqrt(np.mean(floor**2)))

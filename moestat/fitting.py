@@ -217,7 +217,7 @@ def _sample(
     objective_of: Callable[[Array, Array, Array, Box | None], Objective],
     box: Box | None,
 ) -> _Sample:
-    weight = data.weight if data.weight.size else np.ones(len(data.X))
+    weight = data.weight if data.weight.size else np.broadcast_to(1.0, len(data.X))
     X, y, w = canonical_sample(data.X, data.y, weight, SAMPLE)
     checks.enough_rows(len(X), objective.layout.n_experts)
     return _Sample(X, y, w, objective_of(X, y, w, box))

@@ -185,7 +185,7 @@ class ConditionalMixture(MixturePredictions):
                 self.gate_map.to_raw(internal.gate), self.expert_map.to_raw(internal.coef), internal.scale
             )
             layout = layout.with_features(maps[0].n_features, maps[1].n_features)
-        rows = Rows.build(X, np.ascontiguousarray(target.T), weight, *maps)
+        rows = Rows.build(X, target, weight, maps)
         objective = Objective(rows, layout, floor=np.full(self.n_responses, 1e-150))
         return objective, layout.pack(internal)
 

@@ -110,7 +110,7 @@ def test_blocks_threads_and_rebuilt_features_do_not_matter(model: Model, monkeyp
     whole = results(at, theta)
     blocked = {}
     for n_jobs in (1, 2):
-        rows = blocks.Rows.build(X, np.ascontiguousarray(y.reshape(n, -1).T), weight, m.gate_map, m.expert_map)
+        rows = blocks.Rows.build(X, y.reshape(n, -1), weight, (m.gate_map, m.expert_map))
         cut = Objective(rows, at.layout, floor=at.floor)
         cut.size = 512
         if n_jobs > 1:
