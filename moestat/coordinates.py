@@ -21,6 +21,9 @@ from moestat.objective import Objective
 Array = NDArray[np.float64]
 
 
+SMALLEST_FLOOR = 1e-12  # relative variances below it are rounding
+
+
 @dataclass(frozen=True)
 class Coordinates:
     """Internal coordinates of a fit.
@@ -95,7 +98,7 @@ class Coordinates:
     ) -> Objective:
         """The log-likelihood of rows `X`, `y (n, D)`."""
         rows = Rows.build(X, y, weight, (self.gate_map, self.expert_map), self.y_center, self.y_scale)
-        floor = np.sqrt(variance_floor) * self.y_deviation / self.y_scale
+        floor = np.sqrt(max(variance_floor, SMALLEST_FLOOR)) * self.y_deviation / self.y_scale
         if self.layout.expert.covariance == "spherical":
             floor = np.full_like(floor, np.sqrt(np.mean(floor**2)))
         floor = np.maximum(floor, 1e-150)

@@ -90,7 +90,7 @@ def fit_mixture(
     gate_l2 : float
         Penalty `gate_l2/2 Σ_k |γ_k - γ̄|²` on the gate's slopes in units in which the features are uncorrelated with unit variance.
     variance_floor : float
-        Smallest variance of an expert relative to the variance of y.
+        Smallest variance of an expert relative to the variance of y (at least 1e-12).
     box : dict, optional
         Bounds `name: (lower, upper)` on raw parameters, in the gauge with the last gate at zero.
     rng : Generator or int, optional
@@ -136,6 +136,10 @@ def fit_mixture(
     d = data.X.shape[1]
     explicit = _explicit_starts(init)
     boxed = box is not None or bool(explicit and any(s.box is not None for s in explicit))
+    if boxed and (solver if isinstance(solver, str) else solver.name) in ("em", "squarem", "cem"):
+        raise ValueError(
+            f"solver={solver!r} cannot respect a box (its M-step is unconstrained); use 'auto', 'newton' or 'lbfgs'."
+        )
     coordinates = Coordinates.choose(
         data.X,
         data.y,

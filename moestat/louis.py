@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -117,9 +118,15 @@ def add(
             position += 1
 
 
+@cache
+def lower_pairs(size: int) -> list[tuple[int, int]]:
+    """The pairs `(i, j)` with `j <= i < size`, row by row."""
+    return [(i, j) for i in range(size) for j in range(i + 1)]
+
+
 def add_pairs(matrix: Array, pairs: Array, s: int, q: int) -> None:
     """Add the blocks of the gate pairs `b <= a` (lower triangles) to the gate's corner of a matrix, in place."""
-    for row, (i, j) in enumerate(zip(*np.tril_indices(s), strict=True)):
+    for row, (i, j) in enumerate(lower_pairs(s)):
         block = mirror(pairs[row])
         matrix[i * q : (i + 1) * q, j * q : (j + 1) * q] += block
         if i != j:

@@ -86,6 +86,7 @@ class ConditionalMixture(MixturePredictions):
         self.gate_map = PolynomialMap.raw(self.gate.degree, gate_columns)
         self.expert_map = PolynomialMap.raw(self.expert.degree, expert_columns)
         self.layout, self.internal = pm.from_dict(params, self.gate, self.expert, self.gate_map, self.expert_map)
+        pm.check_consistent(self.layout, self.internal)
         self.vector_y = np.asarray(params["expert_intercept"]).ndim == 1
         self._set_names(feature_names)
 

@@ -96,12 +96,48 @@ def from_dict(
     else:
         sd = check_shape("expert_scale", read_array(params, "expert_scale"), (k, *tail)).reshape(k, d)
         covariance = sd[:, :, None] ** 2 * np.eye(d)
+    if not np.allclose(covariance, covariance.swapaxes(1, 2), rtol=1e-8):
+        raise ValueError("params['expert_covariance'] must be symmetric.")
     variance = np.diagonal(covariance, axis1=1, axis2=2)
     if not (variance > 0).all():
         raise ValueError(f"params['expert_scale'] must be positive; got {np.sqrt(np.maximum(variance, 0.0)).tolist()}.")
+    unit = covariance / np.sqrt(variance[:, :, None] * variance[:, None, :])
+    smallest = float(np.linalg.eigvalsh(unit).min())
+    if smallest <= 1e-14:
+        raise ValueError(
+            f"params['expert_covariance'] must be positive definite; its correlation has eigenvalue {smallest:.1e}."
+        )
     scale = expert.scale_parameters(covariance, np.full(d, 1e-150))
     layout = Layout(gate, expert, k, d, gate_map.n_features, expert_map.n_features, scale)
     return layout, Parameters(gate_map.from_raw(raw_gate - raw_gate[-1]), expert_map.from_raw(raw_coef), scale)
+
+
+def check_consistent(layout: Layout, params: Parameters) -> None:
+    """A ValueError where parameters contradict what gate and expert fix: tied, known or spherical scales, equal weights.
+
+    Raises
+    ------
+    ValueError
+        With the name of what is contradicted.
+    """
+    free = layout.unpack(layout.pack(params))
+    if not np.allclose(free.scale, params.scale, rtol=1e-8, atol=1e-10):
+        raise ValueError(
+            f"params['expert_scale'] contradicts {layout.expert!r}: scales that it ties, or takes as spherical, must be equal."
+        )
+    if not np.allclose(free.gate, params.gate - params.gate[-1], rtol=1e-8, atol=1e-10):
+        raise ValueError(
+            f"params['gate_intercept'] contradicts {layout.gate!r}, whose weights are equal; leave it out."
+        )
+    known = layout.expert.known_scale
+    if known is not None:
+        k, d = layout.n_experts, layout.n_responses
+        sd = np.sqrt(np.diagonal(layout.expert.covariances(params.scale, d), axis1=1, axis2=2))
+        wanted = np.broadcast_to(known[:, None] if known.shape == (k,) else known, (k, d))
+        if not np.allclose(sd, wanted, rtol=1e-8):
+            raise ValueError(
+                f"params['expert_scale'] is {sd.tolist()}, but {layout.expert!r} takes it as known: {wanted.tolist()}."
+            )
 
 
 def to_dict(

@@ -31,7 +31,7 @@ _COMMON = """
     gate_l2 : float, default 0
         Penalty on the gate's slopes, in units in which the features are uncorrelated with unit variance.
     variance_floor : float, default 1e-6
-        Smallest variance of an expert, relative to the variance of y.
+        Smallest variance of an expert, relative to the variance of y (at least 1e-12).
     warm_start : bool, default False
         Start from the previous fit.
     random_state : int, Generator, RandomState or None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +89,7 @@ def scaled_information(hessian: Array) -> tuple[Array, Array]:
     return -hessian / d / d[:, None], d
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LocalModel:
     """Quadratic model of the log-likelihood at a point, diagonalised on the parameters that are free to move.
 
@@ -104,22 +105,22 @@ class LocalModel:
     vectors: Array
     along: Array
 
-    @property
+    @cached_property
     def finite(self) -> bool:
         """Whether value and derivatives are finite."""
         return bool(np.isfinite(self.value) and self.values.size == self.free.sum())
 
-    @property
+    @cached_property
     def cut(self) -> float:
         """Eigenvalues below it are numerically zero."""
         return RANK_TOLERANCE * max(float(self.values[-1]), 1e-300) if self.values.size else 0.0
 
-    @property
+    @cached_property
     def curves_upwards(self) -> bool:
         """Whether the likelihood curves upwards in some direction by more than rounding."""
         return bool(self.values.size and self.values[0] < -max(100.0 * self.cut, 1e-8))
 
-    @property
+    @cached_property
     def decrement(self) -> float:
         """Newton decrement in nats."""
         if not self.finite:

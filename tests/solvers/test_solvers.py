@@ -67,6 +67,8 @@ CASES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("seed", [0, 1])
 def test_no_step_lowers_the_loglik(solver: str, case: str, seed: int) -> None:
     arguments = dict(CASES[case])
+    if "box" in arguments and solver in ("em", "squarem"):
+        return  # refused, see below
     d = arguments.pop("n_responses", 1)
     X, y = data(n_responses=d)
     start = rough_start(arguments.get("n_experts", 2), seed, d)
@@ -84,7 +86,6 @@ def test_all_solvers_reach_the_same_maximiser(case: str) -> None:
     shaken = {name: np.asarray(value) * 1.05 for name, value in reference.mixture.params.items()}
     if d > 1:
         shaken.pop("expert_scale")
-    # in a box the M-step of the experts, cut off at the bounds, is not the best one inside: EM may stop early, and says so
     for solver in ("newton", "lbfgs", "auto") if "box" in arguments else ("em", "squarem", "newton", "lbfgs", "auto"):
         found = fit_mixture(X, y, init=shaken, solver=solver, tol=1e-10, max_iter=5000, **arguments)
         assert found.result.status in (Status.CERTIFIED, Status.STALLED), solver
@@ -189,16 +190,11 @@ def test_trust_region_step_beats_brute_force(seed: int) -> None:
 BOX = {"gate_coef": (-1.0, 1.0), "expert_scale": (0.6, 3.0), "expert_intercept": ([1.0, -1.5], [1.9, -1.0])}
 
 
-@pytest.mark.parametrize("solver", ["em", "squarem"])
-def test_em_in_a_box_stays_inside_and_certifies_nothing_false(solver: str) -> None:
+@pytest.mark.parametrize("solver", ["em", "squarem", "cem"])
+def test_em_refuses_a_box_that_its_m_step_cannot_respect(solver: str) -> None:
     X, y = data()
-    best = fit_mixture(X, y, box=BOX, init=TRUTH)
-    fitted = fit_mixture(X, y, box=BOX, init=TRUTH, solver=solver)
-    params = fitted.mixture.params
-    assert (np.abs(params["gate_coef"]) <= 1.0 + 1e-12).all()
-    assert (params["expert_scale"] >= 0.6 - 1e-12).all()
-    assert fitted.result.loglik <= best.result.loglik + 1e-7
-    assert not fitted.result.converged or fitted.result.loglik >= best.result.loglik - 1e-7
+    with pytest.raises(ValueError, match=f"solver='{solver}' cannot respect a box"):
+        fit_mixture(X, y, box=BOX, init=TRUTH, solver=solver)
 
 
 @pytest.mark.parametrize("solver", ["auto", "newton", "lbfgs"])
