@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-ROW_BLOCK = 8192
+ROW_BLOCK = 16384
 RANK_TOLERANCE = 1e-12  # on the eigenvalues of the features' correlation matrix, which carry errors of about 1e-15
 
 
@@ -126,6 +126,12 @@ class PolynomialMap:
     def _moments(self, X: Array, weight: Array | None) -> tuple[Array, Array]:
         """Weighted mean and covariance of the basis functions, accumulated over blocks; the mean first, for accuracy."""
         q = len(self.powers)
+        if len(X) <= ROW_BLOCK:  # one block: its basis serves both sums
+            b = self.basis(X)
+            w = np.full(len(X), 1.0 / len(X)) if weight is None else weight / weight.sum()
+            mean = b @ w
+            b -= mean[:, None]
+            return mean, (b * w) @ b.T
         starts = range(0, len(X), ROW_BLOCK)
         total, mean = 0.0, np.zeros(q)
         for i in starts:

@@ -12,7 +12,7 @@ from moestat.objective import Objective
 from moestat.solvers.base import Run, Solver, State, Status, run, short_run
 from moestat.solvers.certificate import Certificate
 from moestat.solvers.em import EM
-from moestat.solvers.newton import Newton
+from moestat.solvers.newton import Newton, chord_reach
 
 Array = NDArray[np.float64]
 Callback = Callable[[int, float], None]
@@ -22,7 +22,6 @@ AGREEMENT = 1e-4  # nats: runs that end this close have reached the same optimum
 CHEAP = 60_000  # rows times parameters: below it all starts are followed to the end
 FOLLOWED = 3  # starts that are followed to the end above it
 SPLIT_ROUNDS = 4  # of split and merge
-HANDOVER = 0.05  # nats: EM hands over to Newton when it expects to gain less than this
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,13 @@ class Outcome:
 def auto(objective: Objective, theta: Array, *, tol: float, max_iter: int, callback: Callback | None = None) -> Run:
     """EM while it is fast, then trust-region Newton.
 
-    EM is left when it expects little more, or when its gains shrink slowly (it is then far from the optimum in
+    EM is left within Newton's reach of one Hessian, or when its gains shrink slowly (it is then far from the optimum in
     parameters although close in likelihood), at the latest after 50 steps.
     """
     em = EM()
     state = em.init(objective, objective.clip(theta))
     trace = [state.value]
+    handover = 0.5 * chord_reach(objective.total_weight)
     for iteration in range(1, min(50, max_iter) + 1):
         before = state.memory["gain"]
         new = em.step(objective, state)
@@ -52,7 +52,7 @@ def auto(objective: Objective, theta: Array, *, tol: float, max_iter: int, callb
         if callback is not None:
             callback(iteration, state.value)
         slow = iteration >= 4 and gain > 0.7 * before
-        if state.stalled or not np.isfinite(state.value) or state.remaining < HANDOVER or slow:
+        if state.stalled or not np.isfinite(state.value) or state.remaining < handover or slow:
             break
     rest = run(Newton(), objective, state.theta, tol=tol, max_iter=max(max_iter - len(trace) + 1, 1), callback=callback)
     return replace(rest, trace=(*trace, *rest.trace[1:]))

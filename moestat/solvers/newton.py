@@ -19,6 +19,11 @@ CHORD_CAP = 0.05
 WELL_CONDITIONED = 1e-4  # smallest scaled eigenvalue for it
 
 
+def chord_reach(total_weight: float) -> float:
+    """Decrement (nats) within which the Hessian of the last point serves once more."""
+    return min(CHORD * total_weight, CHORD_CAP)
+
+
 def trust_region_step(values: Array, along: Array, radius: float) -> Array:
     """Maximiser of `Σ along_i p_i - ½ values_i p_i²` over `|p| <= radius`, for ascending `values`.
 
@@ -129,8 +134,12 @@ class Newton:
 
         Kept only if the decrement falls to a tenth of what it was; None otherwise.
         """
-        reach = min(CHORD * objective.total_weight, CHORD_CAP)
-        if not model.finite or model.decrement > reach or not model.values.size or model.values[0] < WELL_CONDITIONED:
+        if (
+            not model.finite
+            or model.decrement > chord_reach(objective.total_weight)
+            or not model.values.size
+            or model.values[0] < WELL_CONDITIONED
+        ):
             return None
         p = model.along / model.values
         step = np.zeros_like(theta)
