@@ -17,12 +17,16 @@ LARGEST = 1e100  # squares and products of larger numbers overflow
 
 @dataclass(frozen=True)
 class Data:
-    """Checked data: `X (n, d)`, `y (n, D)`, `weight (n,)` or empty for one each."""
+    """Checked data: `X (n, d)`, `y (n, D)`, `weight (n,)` or empty for one each; `kept` says which rows the caller's were.
+
+    Rows of zero weight are left out, so that nothing in them matters, however large; `kept` is None when all rows stay.
+    """
 
     X: Array
     y: Array
     weight: Array
     vector_y: bool
+    kept: NDArray[np.bool_] | None = None
 
 
 def numeric(name: str, value: ArrayLike) -> Array:
@@ -76,7 +80,7 @@ def data(X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, n_experts:
         raise ValueError("y has no columns; expected at least one response.")
     if not len(features):
         raise ValueError("X and y have no rows; give at least n_experts of them.")
-    weight = np.empty(0)
+    weight, kept = np.empty(0), None
     if sample_weight is not None:
         weight = numeric("sample_weight", sample_weight)
         if weight.shape != (len(features),):
@@ -85,10 +89,13 @@ def data(X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, n_experts:
             raise ValueError(f"sample_weight has a negative entry ({weight.min():g}); weights must not be negative.")
         if not weight.any():
             raise ValueError("sample_weight is zero for every row; give at least one positive weight.")
+        if not weight.all():
+            kept = weight > 0.0
+            features, target, weight = features[kept], target[kept], weight[kept]
         if (weight == 1.0).all():
             weight = np.empty(0)
     vector_y = target.ndim == 1
-    return Data(features, target[:, None] if vector_y else target, np.ascontiguousarray(weight), vector_y)
+    return Data(features, target[:, None] if vector_y else target, np.ascontiguousarray(weight), vector_y, kept)
 
 
 def enough_rows(n_distinct: int, n_experts: int) -> None:
@@ -119,8 +126,8 @@ def columns(selection: Sequence[int] | None, n_features: int, name: str) -> list
     return out
 
 
-def responsibilities(value: Any, n: int, n_experts: int) -> Array:
-    """Starting responsibilities `(n, K)`, rows normalised.
+def responsibilities(value: Any, data: Data, n_experts: int) -> Array:
+    """Starting responsibilities `(n, K)` of the rows that are kept, normalised.
 
     Raises
     ------
@@ -128,8 +135,11 @@ def responsibilities(value: Any, n: int, n_experts: int) -> Array:
         If the shape is wrong, an entry is negative, or a row is zero.
     """
     out = numeric("init", value)
+    n = len(data.X) if data.kept is None else len(data.kept)
     if out.shape != (n, n_experts):
         raise ValueError(f"init has shape {out.shape}; responsibilities must be ({n}, {n_experts}).")
+    if data.kept is not None:
+        out = out[data.kept]
     total = out.sum(axis=1, keepdims=True)
     if (out < 0).any() or not (total > 0).all():
         raise ValueError("init as responsibilities needs non-negative rows with a positive sum.")
@@ -137,7 +147,15 @@ def responsibilities(value: Any, n: int, n_experts: int) -> Array:
 
 
 def settings(
-    *, solver: Any, solvers: Sequence[str], n_init: Any, tol: Any, max_iter: Any, gate_l2: Any, variance_floor: Any
+    *,
+    solver: Any,
+    solvers: Sequence[str],
+    n_init: Any,
+    tol: Any,
+    max_iter: Any,
+    gate_l2: Any,
+    variance_floor: Any,
+    n_jobs: Any,
 ) -> None:
     """Check the numeric settings of a fit.
 
@@ -146,9 +164,10 @@ def settings(
     ValueError
         If one is outside its range.
     """
-    if isinstance(solver, str) and solver not in solvers:
+    known = solver in solvers if isinstance(solver, str) else all(hasattr(solver, a) for a in ("name", "init", "step"))
+    if not known:
         raise ValueError(f"solver={solver!r} is not known; give one of {list(solvers)} or a solver object.")
-    for name, value in (("n_init", n_init), ("max_iter", max_iter)):
+    for name, value in (("n_init", n_init), ("max_iter", max_iter), ("n_jobs", n_jobs)):
         if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
             raise ValueError(f"{name}={value!r} must be a positive integer.")
     for name, value in (("tol", tol), ("gate_l2", gate_l2), ("variance_floor", variance_floor)):

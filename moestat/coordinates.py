@@ -41,6 +41,7 @@ class Coordinates:
     n_features: int
     vector_y: bool
     feature_names: tuple[str, ...] | None
+    gate_metric: Array | None = None  # covariance of the gate's features under a box, where they are not whitened
 
     @classmethod
     def choose(
@@ -70,8 +71,9 @@ class Coordinates:
         if known is None and not (deviation > 1e-12 * np.abs(center)).all():
             column = int(np.flatnonzero(~(deviation > 1e-12 * np.abs(center)))[0])
             raise ValueError(
-                f"y{'' if vector_y else f' (column {column})'} is constant ({center[column]:g}): the likelihood of a Gaussian expert with "
-                "free variance is unbounded there. Give a response that varies, or a known standard deviation (variance=...)."
+                f"y{'' if vector_y else f' (column {column})'} is constant to rounding ({center[column]:g} ± {deviation[column]:.1g}): "
+                "the likelihood of a Gaussian expert with free variance is unbounded there. "
+                "Give a response that varies, or a known standard deviation (variance=...)."
             )
         d = y.shape[1]
         y_center, y_scale = (np.zeros(d), np.ones(d)) if raw else (center, np.where(deviation > 0, deviation, 1.0))
@@ -80,10 +82,16 @@ class Coordinates:
         scale = np.zeros((n_experts, expert.n_scale(d)))
         if known is not None:
             sd = np.broadcast_to(_known(known, n_experts, d), (n_experts, d)) / y_scale
+            if expert.covariance == "spherical" and not (sd == sd[:, :1]).all():
+                raise ValueError(
+                    f"variance={known.tolist()} differs between the responses, but covariance='spherical' makes it the same; "
+                    "use covariance='diag', or one standard deviation an expert."
+                )
             scale = expert.scale_parameters(sd[:, :, None] ** 2 * np.eye(d), np.full(d, 1e-150))
         layout = Layout(gate, expert, n_experts, d, gate_map.n_features, expert_map.n_features, scale)
         names = None if feature_names is None else tuple(feature_names)
-        return cls(gate_map, expert_map, y_center, y_scale, deviation, layout, X.shape[1], vector_y, names)
+        metric = np.atleast_2d(np.cov(gate_map.features(X)[1:], aweights=w, ddof=0)) if raw and gate_spec[1] else None
+        return cls(gate_map, expert_map, y_center, y_scale, deviation, layout, X.shape[1], vector_y, names, metric)
 
     def objective(
         self,
@@ -102,7 +110,9 @@ class Coordinates:
         if self.layout.expert.covariance == "spherical":
             floor = np.full_like(floor, np.sqrt(np.mean(floor**2)))
         floor = np.maximum(floor, 1e-150)
-        return Objective(rows, self.layout, gate_l2=gate_l2, floor=floor, bounds=bounds, n_jobs=n_jobs)
+        return Objective(
+            rows, self.layout, gate_l2=gate_l2, gate_metric=self.gate_metric, floor=floor, bounds=bounds, n_jobs=n_jobs
+        )
 
     def loglik_offset(self, total_weight: float) -> float:
         """What the log-likelihood in internal units lacks."""
@@ -150,7 +160,7 @@ class Coordinates:
         Raises
         ------
         ValueError
-            If a name is unknown, or a lower bound exceeds the upper one.
+            If a name is unknown, bounds are no pair of numbers or do not broadcast, or a lower bound exceeds the upper one.
         """
         layout = self.layout
         k, d = layout.n_experts, layout.n_responses
@@ -167,6 +177,9 @@ class Coordinates:
             raise ValueError(f"box has unknown parameters {unknown}; it may bound {sorted(shapes)}.")
         if "expert_scale" in box and layout.expert.full(d):
             raise ValueError("box on 'expert_scale' needs covariance='diag' or 'spherical' when y has several columns.")
+        for name, pair in box.items():
+            if not _is_pair(pair):
+                raise ValueError(f"box[{name!r}]={pair!r} must be a pair (lower, upper) of numbers; use ±inf for none.")
         out = []
         for side, default in ((0, -np.inf), (1, np.inf)):
             value = {}
@@ -178,9 +191,10 @@ class Coordinates:
                 except ValueError as error:
                     raise ValueError(f"box[{name!r}] has bounds that do not broadcast to the shape {shape}.") from error
             sd = value["expert_scale"].reshape(k, d)
-            if "expert_scale" in box and not (sd > 0).all():
-                raise ValueError(f"box['expert_scale'] must be positive; got {sd.tolist()}.")
-            log_sd = np.log(sd) if "expert_scale" in box else np.full((k, d), default)
+            if side == 1 and not (sd > 0).all():
+                raise ValueError(f"box['expert_scale'] must leave positive values; its upper bound is {sd.tolist()}.")
+            with np.errstate(divide="ignore"):  # a lower bound of zero is none
+                log_sd = np.log(np.maximum(sd, 0.0))
             gate = np.column_stack([value["gate_intercept"], value["gate_coef"]])
             coef = np.concatenate(
                 [value["expert_intercept"].reshape(k, d, 1), value["expert_coef"].reshape(k, d, -1)], axis=2
@@ -209,6 +223,15 @@ def weighted_center_scale(y: Array, weight: Array | None) -> tuple[Array, Array]
     share = weight / weight.sum()
     center = share @ y
     return center, np.sqrt(share @ (y - center) ** 2)
+
+
+def _is_pair(value: Any) -> bool:
+    """Whether these are two bounds: numbers or arrays of them, infinite perhaps but never NaN."""
+    try:
+        low, high = value
+        return not any(np.isnan(np.asarray(side, dtype=float)).any() for side in (low, high))
+    except (TypeError, ValueError):
+        return False
 
 
 def _known(known: Array, n_experts: int, n_responses: int) -> Array:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from moestat.linalg import orthonormal_root
 from moestat.objective import Objective
 from moestat.solvers.certificate import LocalModel
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 FLAT = 1e-4  # share of the largest gate curvature below which a direction is tried for separation
-REACH = 30.0  # change of the largest score over which the likelihood must not fall
+REACH = 30.0  # standard deviations of the scores over which the likelihood must not fall
 IDLE = 1e-8  # share of the total responsibility below which an expert is idle
 
 
@@ -44,35 +45,35 @@ def floor_message(experts: Sequence[int]) -> str:
 def separation(objective: Objective, theta: Array, model: LocalModel, idle: Sequence[int]) -> Array | None:
     """Direction `(K, q)` of the gate along which the likelihood rises to its supremum at infinity, or None.
 
-    Candidates are the flattest directions of the gate's curvature; one counts if the log-likelihood does not fall when
-    the largest score is moved by 30, where all posterior odds have either saturated or never mattered.
+    Candidates are the flattest directions of the gate's curvature, in features that are orthonormal in the data; one counts
+    if the log-likelihood does not fall when the scores are moved by 30 of their standard deviations, where all posterior odds
+    have either saturated or never mattered. A direction that leaves the box has no supremum to rise to.
     """
     layout = objective.layout
     s, q = layout.n_scored, layout.q_gate
-    if s == 0 or layout.gate.degree == 0:
+    if s == 0 or layout.gate.degree == 0 or not model.finite:
         return None
     value, gradient, hessian = model.value, model.gradient, model.hessian
-    values, vectors = np.linalg.eigh(-hessian[: s * q, : s * q])
+    root = orthonormal_root(objective.gram / objective.total_weight)
+    frame = np.kron(np.eye(s), root)
+    values, vectors = np.linalg.eigh(-(frame.T @ hessian[: s * q, : s * q] @ frame))
     flat = np.flatnonzero(values <= FLAT * objective.total_weight / layout.n_experts)
     if not flat.size:
         return None
-    largest_score = np.sqrt(float(np.max(np.diag(objective.gram)) / objective.total_weight))
+    busy = [k for k in range(layout.n_experts) if k not in idle]
     for j in flat:
-        v = vectors[:, j]
-        for sign in np.array([1.0, -1.0]) * (1.0 if gradient[: s * q] @ v >= 0.0 else -1.0):
-            direction = np.zeros((layout.n_experts, q))
-            direction[:s] = (sign * v).reshape(s, q)
-            if (
-                idle
-                and np.abs(direction - direction.mean(axis=0))[
-                    [k for k in range(layout.n_experts) if k not in idle]
-                ].max()
-                < 1e-3
-            ):
+        rises = gradient[: s * q] @ frame @ vectors[:, j] >= 0.0
+        for sign in (1.0, -1.0) if rises else (-1.0, 1.0):
+            scores = np.zeros((layout.n_experts, root.shape[1]))
+            scores[:s] = sign * vectors[:, j].reshape(s, -1)
+            if idle and np.abs(scores - scores.mean(axis=0))[busy].max() < 1e-3:
                 continue
+            direction = scores @ root.T
             far = theta.copy()
-            far[: s * q] += REACH / largest_score * direction[:s].ravel()
-            if objective.value(far) >= value - 1e-7 * max(1.0, abs(value) * 1e-6):
+            far[: s * q] += REACH * direction[:s].ravel()
+            if np.array_equal(objective.clip(far), far) and objective.value(far) >= value - 1e-7 * max(
+                1.0, abs(value) * 1e-6
+            ):
                 return direction
     return None
 

@@ -132,6 +132,7 @@ def fit_mixture(
         max_iter=max_iter,
         gate_l2=gate_l2,
         variance_floor=variance_floor,
+        n_jobs=n_jobs,
     )
     d = data.X.shape[1]
     explicit = _explicit_starts(init)
@@ -241,23 +242,18 @@ def _starts(
 ) -> tuple[list[Array], _Sample | None]:
     """Free vectors of all starts, and the sample on which they are compared (None: the data themselves)."""
     if explicit is not None:
-        checks.enough_rows(_n_used(data), n_experts)
+        checks.enough_rows(len(data.X), n_experts)
         return [coordinates.theta(start.params) for start in explicit], None
     if n_experts == 1:
         return [from_responsibilities(objective, np.ones((1, objective.rows.n)))], None
     if not isinstance(init, str):
-        checks.enough_rows(_n_used(data), n_experts)
-        return [from_responsibilities(objective, checks.responsibilities(init, len(data.X), n_experts).T)], None
+        checks.enough_rows(len(data.X), n_experts)
+        return [from_responsibilities(objective, checks.responsibilities(init, data, n_experts).T)], None
     kinds = start_plan(init, n_init)
     sample = _sample(data, objective, objective_of, box)
     generator = np.random.default_rng(rng)
     resp = (initial_responsibilities(kind, sample.X, sample.y, sample.weight, n_experts, generator) for kind in kinds)
     return [from_responsibilities(sample.objective, r) for r in resp], sample
-
-
-def _n_used(data: checks.Data) -> int:
-    """Rows of positive weight."""
-    return int(np.count_nonzero(data.weight)) if data.weight.size else len(data.X)
 
 
 def from_responsibilities(objective: Objective, resp: Array) -> Array:

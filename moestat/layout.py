@@ -124,13 +124,19 @@ def workspace(layout: Layout, width: int) -> dict[str, Array]:
     return {name: np.empty((*shape, width)) for name, shape in shapes.items()}
 
 
-def gate_penalty(layout: Layout, theta: Array, gate_l2: float) -> tuple[float, Array, Array]:
-    """Value, gradient and curvature of `gate_l2/2 Σ_k |γ_k - γ̄|²`, a sum over all K gates, the pinned one included."""
+def gate_penalty(
+    layout: Layout, theta: Array, gate_l2: float, metric: Array | None = None
+) -> tuple[float, Array, Array]:
+    """Value, gradient and curvature of `gate_l2/2 Σ_k |γ_k - γ̄|²`, a sum over all K gates, the pinned one included.
+
+    `metric (q-1, q-1)` is the square form of the slopes, by default the sum of squares.
+    """
     p, s, q, k = layout.n_params, layout.n_scored, layout.q_gate, layout.n_experts
     gradient, curvature = np.zeros(p), np.zeros((p, p))
     if gate_l2 == 0.0 or s == 0 or q < 2:
         return 0.0, gradient, curvature
-    slopes = np.diag(np.r_[0.0, np.ones(q - 1)])
+    slopes = np.zeros((q, q))
+    slopes[1:, 1:] = np.eye(q - 1) if metric is None else metric
     block = gate_l2 * np.kron(np.eye(s) - 1.0 / k, slopes)
     gradient[: s * q] = block @ theta[: s * q]
     curvature[: s * q, : s * q] = block

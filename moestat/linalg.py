@@ -36,6 +36,15 @@ def solve_psd(matrix: Array, rhs: Array) -> Array:
     return np.asarray((vectors @ (weight[..., None] * (vectors.swapaxes(-1, -2) @ right))) * inverse)
 
 
+def orthonormal_root(gram: Array) -> Array:
+    """`R (q, r)` with `Rᵀ gram R = I` for a positive semidefinite matrix of numerical rank r."""
+    diagonal = gram.diagonal()
+    inverse = 1.0 / np.sqrt(np.where(diagonal > 0.0, diagonal, np.inf))
+    values, vectors = np.linalg.eigh(gram * inverse * inverse[:, None])
+    keep = values > TOLERANCE * max(float(values[-1]), 1e-300)
+    return np.asarray(inverse[:, None] * vectors[:, keep] / np.sqrt(values[keep]))
+
+
 @cache
 def _lower(size: int) -> NDArray[np.bool_]:
     return np.tri(size, dtype=bool)

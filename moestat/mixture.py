@@ -81,12 +81,14 @@ class ConditionalMixture(MixturePredictions):
         d_gate = np.asarray(params.get("gate_coef", np.zeros((1, 0))), dtype=float).shape[-1] if self.gate.degree else 0
         used = [d_expert, d_gate, *(max(f, default=-1) + 1 for f in (gate_features, expert_features) if f is not None)]
         self.n_features = n_features if n_features is not None else max(used)
+        if self.n_features < max(used):
+            raise ValueError(f"n_features={n_features} is too small: the parameters and columns need {max(used)}.")
         gate_columns = range(d_gate) if gate_features is None or not self.gate.degree else gate_features
         expert_columns = range(d_expert) if expert_features is None or not self.expert.degree else expert_features
         self.gate_map = PolynomialMap.raw(self.gate.degree, gate_columns)
         self.expert_map = PolynomialMap.raw(self.expert.degree, expert_columns)
         self.layout, self.internal = pm.from_dict(params, self.gate, self.expert, self.gate_map, self.expert_map)
-        pm.check_consistent(self.layout, self.internal)
+        pm.check_consistent(self.layout, self.internal, params)
         self.vector_y = np.asarray(params["expert_intercept"]).ndim == 1
         self._set_names(feature_names)
 

@@ -48,7 +48,9 @@ class Objective:
     layout : Layout
         Shape of the model.
     gate_l2 : float
-        Penalty `gate_l2/2 Σ_k |γ_k - γ̄|²` on the gate's slopes in internal (whitened) units.
+        Penalty `gate_l2/2 Σ_k |γ_k - γ̄|²` on the gate's slopes in whitened units.
+    gate_metric : (q-1, q-1) array or None
+        Covariance of the gate's features where they are not whitened: the square form that the penalty takes on them.
     floor : (D,) array
         Smallest standard deviation of an expert, internal units.
     bounds : (2, P) array or None
@@ -63,11 +65,13 @@ class Objective:
         layout: Layout,
         *,
         gate_l2: float = 0.0,
+        gate_metric: Array | None = None,
         floor: Array,
         bounds: Array | None = None,
         n_jobs: int = 1,
     ) -> None:
         self.rows, self.layout, self.gate_l2, self.floor = rows, layout, gate_l2, floor
+        self.gate_metric = gate_metric
         self.kernels = kernels.get()
         self.n_params = layout.n_params
         self.total_weight = rows.total_weight
@@ -333,7 +337,7 @@ class Objective:
         return full if self.tie is None else full @ self.tie
 
     def _penalty(self, theta: Array) -> tuple[float, Array, Array]:
-        return gate_penalty(self.layout, theta, self.gate_l2)
+        return gate_penalty(self.layout, theta, self.gate_l2, self.gate_metric)
 
 
 def _add(left: Statistics, right: Statistics) -> Statistics:

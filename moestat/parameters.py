@@ -112,14 +112,24 @@ def from_dict(
     return layout, Parameters(gate_map.from_raw(raw_gate - raw_gate[-1]), expert_map.from_raw(raw_coef), scale)
 
 
-def check_consistent(layout: Layout, params: Parameters) -> None:
-    """A ValueError where parameters contradict what gate and expert fix: tied, known or spherical scales, equal weights.
+def check_consistent(layout: Layout, params: Parameters, given: Mapping[str, Any]) -> None:
+    """A ValueError where parameters contradict what gate and expert fix: no slopes, tied, known, spherical or diagonal
+    scales, equal weights. `given` is the public dictionary.
 
     Raises
     ------
     ValueError
         With the name of what is contradicted.
     """
+    for name, component in (("gate_coef", layout.gate), ("expert_coef", layout.expert)):
+        if component.degree == 0 and name in given and read_array(given, name).any():
+            raise ValueError(f"params[{name!r}] contradicts {component!r}, which does not depend on x; leave it out.")
+    if "expert_covariance" in given:
+        wanted = layout.expert.covariances(params.scale, layout.n_responses)
+        if not np.allclose(read_array(given, "expert_covariance"), wanted, rtol=1e-6, atol=1e-8 * wanted.max()):
+            raise ValueError(
+                f"params['expert_covariance'] contradicts {layout.expert!r}, which makes it {wanted.tolist()}."
+            )
     free = layout.unpack(layout.pack(params))
     if not np.allclose(free.scale, params.scale, rtol=1e-8, atol=1e-10):
         raise ValueError(

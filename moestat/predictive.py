@@ -76,8 +76,7 @@ class MixturePredictions:
         return out
 
     def _log_gate(self, z: Array) -> Array:
-        scores = self.internal.gate @ z
-        log_prob, prob = np.empty_like(scores), np.empty_like(scores)
+        log_prob, prob = np.empty((2, self.layout.n_experts, z.shape[1]))
         plain.softmax_forward(self.internal.gate, z, 0, z.shape[1], log_prob, prob)
         return log_prob
 

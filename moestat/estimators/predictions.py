@@ -166,22 +166,25 @@ class FittedMoE(BaseEstimator):  # type: ignore[misc]
 
     @property
     def n_parameters_(self) -> int:
-        """Number of free parameters."""
+        """Number of free parameters; coefficients that collinear columns leave undetermined do not count."""
         self._result()
         return self.model_.layout.n_params
 
-    def aic(self, X: ArrayLike, y: ArrayLike) -> float:
-        """`-2 loglik + 2 p`; smaller is better."""
-        return criteria.aic(self.log_likelihood(X, y), self.n_parameters_)
+    def aic(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """`-2 loglik + 2 p`, of the weighted log-likelihood; smaller is better."""
+        return criteria.aic(self.log_likelihood(X, y, sample_weight), self.n_parameters_)
 
-    def bic(self, X: ArrayLike, y: ArrayLike) -> float:
-        """`-2 loglik + p log n`; smaller is better."""
-        values = self.log_density(X, y)
-        return criteria.bic(float(values.sum()), self.n_parameters_, len(values))
+    def bic(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """`-2 loglik + p log n`, n the sum of the weights; smaller is better."""
+        loglik = self.log_likelihood(X, y, sample_weight)
+        nobs = np.shape(y)[0] if sample_weight is None else np.sum(np.asarray(sample_weight, dtype=float))
+        return criteria.bic(loglik, self.n_parameters_, float(nobs))
 
-    def icl(self, X: ArrayLike, y: ArrayLike) -> float:
+    def icl(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """BIC plus twice the entropy of the responsibilities (Biernacki, Celeux & Govaert 2000); smaller is better."""
-        return criteria.icl(self.log_likelihood(X, y), self.n_parameters_, self.responsibilities(X, y))
+        weight = None if sample_weight is None else np.asarray(sample_weight, dtype=float)
+        loglik = self.log_likelihood(X, y, sample_weight)
+        return criteria.icl(loglik, self.n_parameters_, self.responsibilities(X, y), weight)
 
     def inference(
         self,

@@ -81,7 +81,7 @@ class GaussianExpert:
         return (self.degree, self.covariance) == (other.degree, other.covariance) and np.array_equal(mine, theirs)
 
     def __hash__(self) -> int:
-        return hash((self.degree, self.covariance, str(self.variance)))
+        return hash((self.degree, self.covariance))  # equal variances may be written in several ways
 
     # -- parameters -------------------------------------------------------------------------------------------------
 
@@ -210,7 +210,13 @@ class GaussianExpert:
         return np.asarray(np.swapaxes(inverse, 1, 2) @ inverse)
 
     def scale_parameters(self, covariance: Array, floor: Array) -> Array:
-        """Scale parameters `(K, m)` of covariance matrices `(K, D, D)`; variances below `floor**2 (D,)` are raised to it."""
+        """Scale parameters `(K, m)` of the weighted normal likelihood's maximiser for sample covariances `(K, D, D)`.
+
+        Variances below `floor**2 (D,)` are raised to it. For full covariances the floor is one on the conditional standard
+        deviations `1/L_jj` (of response j given the later ones): the likelihood is a sum over the columns of L, of which
+        `L_jj` gives the size and the regression of response j on the later ones the direction, so that the constrained
+        maximiser is the free one with the columns cut to size.
+        """
         n_responses = covariance.shape[1]
         variance = np.diagonal(covariance, axis1=1, axis2=2)
         if self.covariance == "spherical" and n_responses > 1:
@@ -219,14 +225,15 @@ class GaussianExpert:
         if not self.full(n_responses):
             return np.asarray(0.5 * np.log(np.maximum(variance, floor**2)))
         # variances below 1e-18 of the diagonal are rounding; an exact fit may leave a negative one
-        floor = np.maximum(floor, 1e-9 * np.sqrt(np.maximum(variance.max(axis=0), 0.0)))
-        values, vectors = np.linalg.eigh(covariance / np.outer(floor, floor))
-        # precision = rootᵀ root; its Cholesky factor by QR, which stands the singular matrices of a floor near zero
-        root = np.swapaxes(vectors / floor[:, None], 1, 2) / np.sqrt(np.maximum(values, 1.0))[:, :, None]
+        tiny = np.maximum(1e-150, 1e-9 * np.sqrt(np.maximum(variance.max(axis=0), 0.0)))
+        values, vectors = np.linalg.eigh(covariance / np.outer(tiny, tiny))
+        # precision = rootᵀ root; its Cholesky factor by QR, which stands singular matrices
+        root = np.swapaxes(vectors / tiny[:, None], 1, 2) / np.sqrt(np.maximum(values, 1.0))[:, :, None]
         upper = np.linalg.qr(root, mode="r")
         diagonal = np.arange(n_responses)
         signs = np.where(np.diagonal(upper, axis1=1, axis2=2) < 0.0, -1.0, 1.0)
         factor = np.swapaxes(upper * signs[:, :, None], 1, 2).copy()
+        factor /= np.maximum(factor[:, diagonal, diagonal] * floor, 1.0)[:, None, :]
         factor[:, diagonal, diagonal] = -np.log(factor[:, diagonal, diagonal])
         rows, cols = np.tril_indices(n_responses)
         return np.asarray(factor[:, rows, cols])

@@ -200,13 +200,13 @@ class InferenceResults:
 
     @property
     def aic(self) -> float:
-        """Akaike's criterion, smaller is better."""
-        return aic(self.llf, self.df_model)
+        """Akaike's criterion, smaller is better; directions that collinear columns hide are no parameters."""
+        return aic(self.llf, self.df_model - self.invisible.shape[1])
 
     @property
     def bic(self) -> float:
-        """Schwarz's criterion, smaller is better."""
-        return bic(self.llf, self.df_model, self.nobs)
+        """Schwarz's criterion, smaller is better; directions that collinear columns hide are no parameters."""
+        return bic(self.llf, self.df_model - self.invisible.shape[1], self.nobs)
 
     @property
     def rank(self) -> int:
