@@ -225,7 +225,7 @@ class GaussianExpert:
         if not self.full(n_responses):
             return np.asarray(0.5 * np.log(np.maximum(variance, floor**2)))
         # variances below 1e-18 of the diagonal are rounding; an exact fit may leave a negative one
-        tiny = np.maximum(1e-150, 1e-9 * np.sqrt(np.maximum(variance.max(axis=0), 0.0)))
+        tiny = np.maximum(1e-150, 1e-9 * np.maximum(floor, np.sqrt(np.maximum(variance.max(axis=0), 0.0))))
         values, vectors = np.linalg.eigh(covariance / np.outer(tiny, tiny))
         # precision = rootᵀ root; its Cholesky factor by QR, which stands singular matrices
         root = np.swapaxes(vectors / tiny[:, None], 1, 2) / np.sqrt(np.maximum(values, 1.0))[:, :, None]

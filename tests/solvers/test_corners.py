@@ -116,6 +116,15 @@ def test_floored_covariance_is_the_constrained_maximiser() -> None:
     assert (got[rows == cols] >= np.log(floor) - 1e-12).all()
 
 
+@pytest.mark.parametrize("solver", ["auto", "em"])
+def test_several_responses_that_are_met_exactly_end_on_the_floor(solver: str) -> None:
+    x = np.linspace(-1.0, 1.0, 7)[:, None]
+    Y = np.c_[1.0 + x[:, 0], x[:, 0] - x[:, 0] ** 2]
+    fitted = fit_mixture(x, Y, 2, expert=GaussianExpert(degree=2), rng=0, solver=solver)
+    assert fitted.result.floored == (1, 2)
+    np.testing.assert_allclose(fitted.mixture.mean(x), Y, atol=1e-6)
+
+
 # -- arguments -----------------------------------------------------------------------------------------------------
 
 
