@@ -33,11 +33,30 @@ def idle_message(experts: Sequence[int]) -> str:
     return f"expert {names} has no responsibility for any row: the fit uses fewer experts than asked for. Lower n_experts or raise n_init."
 
 
+def thin_experts(mass: Array, n_rows: int, n_features: int) -> list[int]:
+    """Experts (from 0) with free variance that rest on at most two rows more than they have coefficients.
+
+    Maxima with such an expert are mostly spurious: it follows a few rows that happen to lie on a line (Hathaway 1985).
+    """
+    rows = mass / mass.sum() * n_rows
+    idle = idle_experts(mass)
+    return [int(k) for k in np.flatnonzero(rows < n_features + 2) if int(k) not in idle]
+
+
+def thin_message(experts: Sequence[int]) -> str:
+    """What to say about experts (numbered from 1) that rest on a handful of rows."""
+    return (
+        f"expert {', '.join(str(k) for k in sorted(experts))} rests on hardly more rows than it has coefficients; maxima of this kind are "
+        "often spurious. Compare with fewer experts, variance='tied', or a larger variance_floor."
+    )
+
+
 def floor_message(experts: Sequence[int]) -> str:
     """What to say about experts (numbered from 1) whose scale is on the variance floor."""
     names = ", ".join(str(k) for k in experts)
+    sits = "sits" if len(experts) == 1 else "sit"
     return (
-        f"expert {names} sits on the variance floor, where its likelihood is unbounded. "
+        f"expert {names} {sits} on the variance floor, where its likelihood is unbounded. "
         "Use fewer experts or variance='tied', or raise variance_floor."
     )
 

@@ -49,6 +49,10 @@ def report(
     messages = list(diagnosis.collinearity(coordinates))
     if idle:
         messages.append(diagnosis.idle_message([rank[k] for k in idle]))
+    if layout.expert.variance == "free" and not floored and layout.n_experts > 1:
+        thin = diagnosis.thin_experts(mass, objective.rows.n, layout.q_expert)
+        if thin:
+            messages.append(diagnosis.thin_message([rank[k] for k in thin]))
     direction = None
     if separation is not None:
         gate = coordinates.gate_map.to_raw(separation)[order]

@@ -35,7 +35,7 @@ class Certificate:
     tol : float
         The tolerance (nats) that was asked for.
     n_starts, n_followed, n_agree : int
-        Starts that were tried, how many of them were followed to the end, and how many of those reached this optimum.
+        Starts, searches followed to the end (starts and split-and-merge moves), and how many of those reached this optimum.
     rule : str
         Which rule stopped the iteration.
     certified : bool
@@ -69,7 +69,7 @@ class Certificate:
         return (
             f"{state}: Newton decrement {self.decrement:.1e} nats (tol {self.tol:.0e}), largest scaled score {self.scaled_score:.1e}, "
             f"information of rank {self.rank} of {self.n_params} (smallest scaled eigenvalue {self.min_eigenvalue:.1e}), "
-            f"optimum reached by {self.n_agree} of {self.n_followed} starts followed to the end ({self.n_starts} tried)"
+            f"optimum reached by {self.n_agree} of {self.n_followed} searches to the end ({self.n_starts} starts and their split-and-merge moves)"
         )
 
 
