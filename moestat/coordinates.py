@@ -200,6 +200,8 @@ class Coordinates:
                 [value["expert_intercept"].reshape(k, d, 1), value["expert_coef"].reshape(k, d, -1)], axis=2
             )
             scale = np.full(layout.known_scale.shape, default) if layout.expert.full(d) else log_sd
+            for group in layout.tied_groups():  # bounds on equal scales: all of them hold
+                scale[group] = scale[group].max() if side == 0 else scale[group].min()
             head = gate[: layout.n_scored].ravel()
             packed = layout.pack(Parameters(np.zeros((k, layout.q_gate)), coef, scale))
             packed[: len(head)] = head

@@ -21,7 +21,7 @@ from moestat.report import FittedMixture, report
 from moestat.solvers import SOLVERS
 from moestat.solvers.base import Solver
 from moestat.solvers.moves import split_merge_candidates
-from moestat.solvers.multistart import Outcome, multistart
+from moestat.solvers.multistart import Outcome, multistart, on_floor
 from moestat.solvers.starts import canonical_sample, initial_responsibilities, start_plan
 
 Array = NDArray[np.float64]
@@ -299,6 +299,7 @@ def _own_boxes(
         results.append(
             (objective, multistart(solver, objective, objective, [coordinates.theta(start.params)], **settings))
         )
-    objective, best = max(results, key=lambda pair: pair[1].best.state.value)
+    # as everywhere, a degenerate optimum counts only if there is no other
+    objective, best = max(results, key=lambda r: (not on_floor(r[0], r[1].best.state.theta), r[1].best.state.value))
     values = np.sort([outcome.best.state.value for _, outcome in results])[::-1]
     return objective, Outcome(best.best, values, len(starts))

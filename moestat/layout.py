@@ -59,6 +59,10 @@ class Layout:
         """See `GaussianExpert.scale_index`."""
         return self.expert.scale_index(self.n_experts, self.n_responses)
 
+    def tied_groups(self) -> list[NDArray[np.bool_]]:
+        """Masks `(K, m)` of scale parameters that are one free parameter."""
+        return [self._compact == v for v in range(self._n_free_scale)]
+
     @cached_property
     def n_params(self) -> int:
         """Length of the free vector."""
