@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,45 @@ from .app import Trouble
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .csvfile import Table
+
 _FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def _separator(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """One character; ``tab`` and ``\\t`` are understood."""
+    found = "\t" if value.lower() in ("tab", "\\t") else value
+    if len(found) != 1 or found in '"\r\n':
+        raise click.BadParameter(f"give one character, or tab, got {value!r}")
+    return found
+
+
+_SEP = click.option(
+    "--sep", default=",", show_default=True, callback=_separator, metavar="CHAR",
+    help="What separates the values of DATA: a character, or tab.",
+)  # fmt: skip
+
+
+def _note(text: str) -> None:
+    click.echo(f"note: {text}", err=True)
+
+
+def _read(path: Path, sep: str) -> Table:
+    """The table, with a note if it may have been cut."""
+    from .csvfile import read_csv
+
+    table = read_csv(path, sep)
+    if not table.ends:
+        _note(f"{table.name} does not end with a newline; if it was cut short, its last value is not whole")
+    return table
+
+
+def _check_folder(out: Path) -> None:
+    """Raise `Trouble` before the work if its result could not be written."""
+    if not out.parent.is_dir():
+        raise Trouble(f"there is no folder {out.parent} to write {out.name} into")
+    if not os.access(out.parent, os.W_OK):
+        raise Trouble(f"the folder {out.parent} cannot be written to")
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str] | None:
@@ -39,24 +78,27 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
     "--features",
     metavar="A,B,...",
     callback=_names,
-    help="Columns for the experts; default: all numeric columns but the target.",
+    help="Columns for the experts; default: all numeric columns but the target (true and false are 1 and 0).",
 )
 @click.option(
     "--gate-features", metavar="A,B,...", callback=_names, help="Columns for the gate; default: those of the experts."
 )
 @click.option("--random-state", type=int, default=0, show_default=True, help="Seed of the starts.")
 @click.option("--starts", type=click.IntRange(min=1), default=10, show_default=True, help="Number of starts.")
+@_SEP
 @click.option("-o", "--out", type=_FILE, help="Write the fitted model here (.json or .npz).")
 def fit_command(
     data: Path, target: str, n_experts: int, degree: int, gate: str, features: list[str] | None,
-    gate_features: list[str] | None, random_state: int, starts: int, out: Path | None,
+    gate_features: list[str] | None, random_state: int, starts: int, sep: str, out: Path | None,
 ) -> None:  # fmt: skip
     """Fit a mixture of experts to the CSV file DATA and print parameters with standard errors."""
-    from .csvfile import read_csv
-
-    if out is not None and out.suffix not in (".json", ".npz"):
-        raise Trouble(f"the model is written as .json or .npz, got {out.name!r}")
-    table = read_csv(data)
+    if out is not None:
+        if out.suffix not in (".json", ".npz"):
+            raise Trouble(f"the model is written as .json or .npz, got {out.name!r}")
+        _check_folder(out)
+    if gate == "constant" and gate_features:
+        raise Trouble(f"a constant gate has no features, got --gate-features {','.join(gate_features)}; leave it out")
+    table = _read(data, sep)
     table.require([target], "--target")
     expert_columns = features or _numeric_features(table, target)
     gate_columns = gate_features or expert_columns
@@ -86,10 +128,10 @@ def fit_command(
             raise Trouble(str(error)) from error
         click.echo(
             f"{table.name}: {len(X)} rows, target {target}, experts of {', '.join(expert_columns)}, "
-            f"gate of {', '.join(gate_columns)}\n"
+            + ("constant gate\n" if gate == "constant" else f"gate of {', '.join(gate_columns)}\n")
         )
         click.echo(str(results.summary()))
-    click.echo("\n" + _quality(model, X, y))
+    click.echo("\n" + _quality(model, len(X)))
     for text in dict.fromkeys(str(warning.message) for warning in caught):
         click.echo(f"warning: {text}", err=True)
     if out is not None:
@@ -97,17 +139,14 @@ def fit_command(
         click.echo(f"model    {out}")
 
 
-def _numeric_features(table: Any, target: str) -> list[str]:
-    others = [name for name in table.columns if name != target]
-    if not others:
-        raise Trouble(f"{table.name} has no column besides the target {target!r}")
-    text = [name for name in others if not table.is_numeric(name)]
-    if text:
-        raise Trouble(
-            f"{table.name}: not numeric: {', '.join(map(repr, text))}; name the columns to use with --features, "
-            f"for example --features {','.join(name for name in others if name not in text) or 'x'}"
-        )
-    return others
+def _numeric_features(table: Table, target: str) -> list[str]:
+    kept, left_out = table.features(target)
+    if not kept:
+        others = ", ".join(left_out) or "none"
+        raise Trouble(f"{table.name} has no numeric column besides the target {target!r}; others: {others}")
+    if left_out:
+        _note(f"{table.name}: left out {', '.join(left_out)}; --features names the columns to use")
+    return kept
 
 
 def _frame(values: Any, names: list[str]) -> pd.DataFrame:
@@ -116,14 +155,16 @@ def _frame(values: Any, names: list[str]) -> pd.DataFrame:
     return pd.DataFrame(values, columns=names)
 
 
-def _quality(model: Any, X: Any, y: Any) -> str:
+def _quality(model: Any, n: int | None = None) -> str:
+    """Log-likelihood, criteria (BIC needs the number of rows) and certificate of a fitted model."""
+    from ..inference.criteria import aic, bic
     from .tables import text_table
 
     certificate = model.result_.certificate
     rows = [
         ["log-likelihood", f"{model.loglik_:.6f}"],
-        ["AIC", f"{model.aic(X, y):.4f}"],
-        ["BIC", f"{model.bic(X, y):.4f}"],
+        ["AIC", f"{aic(model.loglik_, model.n_parameters_):.4f}"],
+        *([["BIC", f"{bic(model.loglik_, model.n_parameters_, n):.4f}"]] if n else []),
         ["certificate", f"{model.result_.status.name.lower()}: {certificate.decrement:.2e} nats still to be gained"],
         ["", f"{certificate.n_agree} of {certificate.n_followed} followed starts agree ({certificate.n_starts} tried), "
              f"information rank {certificate.rank} of {certificate.n_params}"],
@@ -148,20 +189,20 @@ def _load(path: Path) -> Any:
 @click.command("predict")
 @click.argument("model", type=_FILE)
 @click.argument("data", type=_FILE)
-@click.option(
-    "-o", "--out", type=click.File("w", atomic=True, encoding="utf-8"), default="-", help="CSV file; default: stdout."
-)
+@click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), default="-",
+              help="CSV file; default: stdout.")  # fmt: skip
 @click.option("--level", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.9, show_default=True,
               help="Level of the interval.")  # fmt: skip
-def predict_command(model: Path, data: Path, out: Any, level: float) -> None:
+@_SEP
+def predict_command(model: Path, data: Path, out: Path, level: float, sep: str) -> None:
     """Predict the rows of the CSV file DATA: mean, standard deviation, and an interval of the fitted mixture."""
-    from .csvfile import read_csv
-
+    if str(out) != "-":
+        _check_folder(out)
     fitted = _load(model)
-    table = read_csv(data)
+    table = _read(data, sep)
     names = [str(name) for name in getattr(fitted, "feature_names_in_", [])]
     if not names:
-        names = [name for name in table.columns if table.is_numeric(name)][: fitted.n_features_in_]
+        names = table.features(target="")[0][: fitted.n_features_in_]
         if len(names) < fitted.n_features_in_:
             raise Trouble(f"the model needs {fitted.n_features_in_} numeric columns, {data.name} has {len(names)}")
     table.require(names, "the model")
@@ -169,25 +210,29 @@ def predict_command(model: Path, data: Path, out: Any, level: float) -> None:
     X = _frame(values, names) if hasattr(fitted, "feature_names_in_") else values
     interval = fitted.predict_interval(X, level=level)
     columns = zip(fitted.predict(X), fitted.predict_std(X), interval[:, 0], interval[:, 1], strict=True)
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["mean", "std", "lower", "upper"])
-    writer.writerows([repr(float(value)) for value in row] for row in columns)
+    with click.open_file(str(out), "w", encoding="utf-8", atomic=str(out) != "-") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["mean", "std", "lower", "upper"])
+        writer.writerows([repr(float(value)) for value in row] for row in columns)
 
 
 @click.command("summary")
 @click.argument("model", type=_FILE)
 def summary_command(model: Path) -> None:
     """Show the parameters of a fitted model and the certificate of its fit."""
+    from ..inference.reported import reported
     from .tables import text_table
 
     fitted = _load(model)
     mixture = fitted.model_
-    rows = [[name, f"{value:.6g}"] for name, value in zip(mixture.free_names(), mixture.free_vector(), strict=True)]
-    click.echo(f"{type(fitted).__name__}, {mixture.n_experts} experts, {mixture.n_features} features\n")
-    click.echo(text_table(["parameter", "value"], rows))
-    certificate = fitted.result_.certificate
+    shown = reported(tuple(mixture.free_names()), mixture.free_vector())
+    rows = [
+        [f"{key.part}[{key.expert}]:{key.term}" if key.expert else f"{key.part}:{key.term}", f"{value:.6g}"]
+        for key, value in zip(shown.keys, shown.back(shown.values), strict=True)
+    ]
     click.echo(
-        f"\nlog-likelihood  {fitted.loglik_:.6f}\n"
-        f"certificate     {fitted.result_.status.name.lower()}: {certificate.decrement:.2e} nats still to be gained, "
-        f"{certificate.n_agree} of {certificate.n_followed} followed starts agree ({certificate.n_starts} tried)"
+        f"{type(fitted).__name__}, {mixture.n_experts} experts, {mixture.n_features} features, "
+        f"{fitted.n_parameters_} free parameters\n"
     )
+    click.echo(text_table(["parameter", "value"], rows))
+    click.echo("\n" + _quality(fitted))

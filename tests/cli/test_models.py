@@ -60,6 +60,13 @@ def test_fit_predict_summary(moestat, data, tmp_path):
     assert code == 0
     assert f"log-likelihood  {reference.loglik_:.6f}" in out
     assert "expert[2]:dose" in out
+    assert "log_scale" not in out
+    scales = [float(found) for found in re.findall(r"expert\[\d\]:scale +(\S+)", out)]
+    np.testing.assert_allclose(scales, reference.expert_scale_, rtol=1e-4)
+    assert float(re.search(r"^AIC +(\S+)", out, re.MULTILINE)[1]) == pytest.approx(
+        reference.aic(x[:, None], y), abs=1e-3
+    )
+    assert "information rank 8 of 8" in out
 
     code, out, _ = moestat("predict", model, path)
     assert code == 0
@@ -100,13 +107,18 @@ CSV = "x,z,y\n" + "".join(f"{i / 7},{i % 3},{i % 5}\n" for i in range(30))
         (CSV.replace("\n1.0,", "\n,"), (), "line 9: column 'x' is empty or NaN"),
         (CSV.replace(",4\n", ",high\n"), (), "line 6: column 'y' is not a number, got 'high'"),
         (
-            CSV.replace(",1,", ",one,"),
+            "x,y\n" + "a,1\nb,2\n" * 9,
             (),
-            "not numeric: 'z'; name the columns to use with --features, for example --features x",
+            "no numeric column besides the target 'y'; others: 'x' (line 2: 'a' is not a number)",
         ),
+        (CSV.replace(",", ";"), (), "the header 'x;z;y' is one column; separate it with --sep ';'"),
+        (CSV.replace(",", "\t"), (), "separate it with --sep tab"),
+        (CSV, ("--sep", "::"), "give one character, or tab, got '::'"),
+        (CSV, ("--gate", "constant", "--gate-features", "z"), "a constant gate has no features, got --gate-features z"),
         (CSV.replace(",4\n", ",inf\n"), (), "line 6: column 'y' is infinite"),
         (CSV.replace("z", "x"), (), "more than one column named 'x'"),
         (CSV, ("-o", "model.pkl"), "written as .json or .npz"),
+        (CSV, ("-o", "no-such-folder/model.json"), "there is no folder no-such-folder to write model.json into"),
         (CSV, ("--experts", "0"), "--experts"),
     ],
 )
@@ -121,6 +133,61 @@ def test_broken_input(moestat, tmp_path, content, args, message):
     assert message in err
     assert "Traceback" not in err
     assert len([line for line in err.splitlines() if line.startswith("Error")]) == 1
+
+
+@pytest.fixture(scope="module")
+def indexed(data):
+    """The lines with a written index, a column of truth values, and a text cut at its end."""
+    path, x, y = data
+    lines = path.read_text(encoding="utf-8").split()
+    rows = [f"{i},{line},{'true' if x[i] > 0.5 else 'False'}" for i, line in enumerate(lines[1:])]
+    full = path.with_name("indexed.csv")
+    full.write_text("\n".join(["," + lines[0] + ",high", *rows]), encoding="utf-8")
+    return full, np.column_stack([x, x > 0.5]), y
+
+
+def test_default_columns_are_the_named_numeric_ones(moestat, indexed, tmp_path):
+    path, X, y = indexed
+    model = tmp_path / "m.json"
+    code, out, err = moestat("fit", path, "--target", "effect", "--experts", 2, "--starts", 4, "-o", model)
+    assert code == 0, err
+    assert "experts of dose, high, gate of dose, high" in out
+    assert "left out 'Unnamed: 0' (a column without a name), 'group' (line 2: 'a' is not a number)" in err
+    assert "indexed.csv does not end with a newline" in err
+    reference = ms.GaussianMoERegressor(2, random_state=0, n_init=4).fit(X, y)
+    assert float(re.search(r"log-likelihood +(\S+)", out)[1]) == pytest.approx(reference.loglik_, abs=1e-4)
+    code, out, err = moestat("predict", model, path)
+    assert code == 0, err
+    first = [float(row.split(",")[0]) for row in out.splitlines()[1:]]
+    np.testing.assert_allclose(first, reference.predict(X), atol=1e-4)
+
+
+def test_an_unnamed_column_can_be_asked_for(moestat, indexed):
+    code, out, err = moestat(
+        "fit", indexed[0], "--target", "effect", "--experts", 1, "--features", "Unnamed: 0,dose", "--starts", 1
+    )
+    assert code == 0, err
+    assert "experts of Unnamed: 0, dose" in out
+    assert "left out" not in err
+
+
+@pytest.mark.parametrize(("sep", "option"), [(";", ";"), ("\t", "tab")])
+def test_other_separators(moestat, data, tmp_path, sep, option):
+    other = tmp_path / "other.csv"
+    other.write_text(data[0].read_text(encoding="utf-8").replace(",", sep), encoding="utf-8")
+    model = tmp_path / "m.json"
+    fitted = [
+        moestat("fit", path, "--target", "effect", "--experts", 2, "--features", "dose", "--starts", 3, *more)
+        for path, more in ((data[0], ()), (other, ("--sep", option, "-o", model)))
+    ]
+    assert [code for code, _, _ in fitted] == [0, 0]
+    assert fitted[1][1].splitlines()[2:-1] == fitted[0][1].splitlines()[2:]
+    code, out, _ = moestat("predict", model, other, "--sep", option)
+    assert code == 0
+    assert len(out.splitlines()) == 121
+    code, _, err = moestat("predict", model, other, "-o", tmp_path / "none" / "p.csv")
+    assert code == 2
+    assert "there is no folder" in err
 
 
 def test_broken_models(moestat, data, tmp_path):
