@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -91,7 +93,7 @@ class FormulaRegressor:
 
     Methods of the estimator that need a response (``score``, ``log_density``, ``responsibilities``, …) take it from
     the data frame.  Called without data, ``inference`` and these use the data of the fit.  Every other attribute is
-    the estimator's; ``save`` writes the estimator without its formula, whose inputs are then the coded columns.
+    the estimator's, except ``save``: pickle keeps the formula, ``estimator_.save`` the fit on the coded columns.
 
     Attributes
     ----------
@@ -132,6 +134,20 @@ class FormulaRegressor:
             X, y = self._design.features(frame), self._design.response(frame)
             groups = frame[groups].to_numpy() if isinstance(groups, str) else groups
         return self.estimator_.inference(X, y, groups=groups, **kwargs)
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Not available: the coding of a formula is code of the formula's library, and a saved file runs no code.
+
+        Raises
+        ------
+        TypeError
+            Always; it says what to use.
+        """
+        raise TypeError(
+            f"Cannot save the coding of the formula {self.formula!r} to {str(path)!r}. Use pickle to keep the formula, "
+            "or estimator_.save(path) to save the fit alone, which then takes the coded columns "
+            f"({', '.join(map(str, self.estimator_.feature_names_in_)) or 'none'})."
+        )
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "estimator_":

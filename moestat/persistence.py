@@ -60,6 +60,8 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> Path:
     ------
     ValueError
         If the ending is another one.
+    FileNotFoundError
+        If the folder of ``path`` does not exist.
     TypeError
         If the class is not an estimator of moestat, or a parameter cannot be written as plain data.
     sklearn.exceptions.NotFittedError
@@ -69,6 +71,10 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> Path:
 
     target = Path(path)
     write = _codec(target)[0]
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"No folder {str(target.parent)!r} to save {target.name!r} in; create the folder first."
+        )
     name = type(estimator).__name__
     if _estimators().get(name) is not type(estimator):
         raise TypeError(f"Cannot save a {name}: not one of the estimators {', '.join(sorted(_estimators()))}.")

@@ -140,6 +140,17 @@ def test_weights_and_groups_follow_dropped_rows(frame):
         model.inference(cov_type="cluster", groups="id")
 
 
+def test_save_says_what_to_use(frame, tmp_path):
+    model = ms.formula("y ~ x + group | z", data=frame, random_state=0)
+    with pytest.raises(TypeError, match=r"estimator_\.save\(path\).*\(x, group\[T\.b\], group\[T\.c\], z\)"):
+        model.save(tmp_path / "m.json")
+    assert list(tmp_path.iterdir()) == []
+    coded = np.column_stack([frame["x"], frame["group"] == "b", frame["group"] == "c", frame["z"]]).astype(float)
+    columns = pd.DataFrame(coded, columns=model.estimator_.feature_names_in_)
+    again = ms.load(model.estimator_.save(tmp_path / "m.json"))
+    assert np.array_equal(again.predict(columns), model.predict(frame))
+
+
 def test_polars_and_dictionaries(frame):
     pandas = ms.formula("y ~ x + group | z", data=frame, random_state=0)
     columns = {name: frame[name].to_numpy() for name in frame}

@@ -145,6 +145,12 @@ def test_what_cannot_be_saved(fitted, data, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_missing_folder_is_named(fitted, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"No folder '.*absent' to save 'm.json' in") as caught:
+        fitted.save(tmp_path / "absent" / "m.json")
+    assert ".part" not in str(caught.value)
+
+
 def test_a_failed_write_leaves_the_old_file(fitted, tmp_path, monkeypatch):
     path = fitted.save(tmp_path / "m.json")
     before = path.read_bytes()
