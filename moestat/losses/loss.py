@@ -18,6 +18,7 @@ Array = NDArray[np.float64]
 
 _HUNGARIAN = "D1-hungarian"
 KINDS = (*LOSSES, _HUNGARIAN)
+_ALIASES = {"D2#": "D2sharp"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +118,8 @@ def voronoi_loss(
         ``"D1"``, ``"D2"``: the losses of Nguyen, Nguyen and Ho (2023) with r̄(m) = 2m; ``"D2sharp"``: D2 with the powers that
         the slopes of gate and experts have in truth when k < 2k*; ``"merged"``: moments of the cells, which converge at the
         parametric rate (zero whenever they agree, so no distance between measures when k > k*); ``"D1-hungarian"``: D1 with
-        the best one-to-one matching in place of the cells, for k = k*.
+        the best one-to-one matching in place of the cells, for k = k* only. ``"D2#"`` is another name of ``"D2sharp"``. The
+        others are defined for any k and k*; for which of them which rate holds is another matter.
     infimum : bool
         False: ``t1 = t2 = 0``, the gauge in which both last experts have gate zero (for comparison with published code).
 
@@ -134,6 +136,7 @@ def voronoi_loss(
     >>> float(voronoi_loss(truth.translated(0.7, 3.0).permuted([1, 0]), truth)) < 1e-12
     True
     """
+    kind = _ALIASES.get(kind, kind)
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {list(KINDS)}, got {kind!r}.")
     pairs = pair_blocks(estimate, truth)

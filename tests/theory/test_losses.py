@@ -257,3 +257,21 @@ def test_errors(random_measure, rng):
     with pytest.raises(ValueError, match="merged moments"):
         voronoi_loss(quadratic, quadratic, "merged")
     assert voronoi_loss(quadratic, quadratic, "D1").value == 0.0
+
+
+def test_the_name_of_the_documents_is_an_alias(random_measure, rng):
+    truth, estimate = random_measure(2, 1, rng), random_measure(3, 1, rng)
+    assert voronoi_loss(estimate, truth, "D2#").value == voronoi_loss(estimate, truth, "D2sharp").value
+    assert voronoi_loss(estimate, truth, "D2#").kind == "D2sharp"
+
+
+@pytest.mark.parametrize("kind", VORONOI)
+@pytest.mark.parametrize("sizes", [(3, 2), (2, 2), (1, 2)])
+def test_losses_are_defined_for_any_numbers_of_atoms(kind, sizes, random_measure, rng):
+    estimate, truth = (random_measure(k, 1, rng) for k in sizes)
+    assert np.isfinite(voronoi_loss(estimate, truth, kind).value)
+
+
+def test_matching_needs_equal_numbers(random_measure, rng):
+    with pytest.raises(ValueError, match="as many atoms"):
+        voronoi_loss(random_measure(3, 1, rng), random_measure(2, 1, rng), "D1-hungarian")
