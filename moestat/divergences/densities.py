@@ -38,6 +38,29 @@ class ConditionalDensity(Protocol):
         """One response for each row (n,)."""
 
 
+class FittedEstimator(Protocol):
+    """An estimator whose fitted density is ``model_``."""
+
+    @property
+    def model_(self) -> Any:
+        """The density."""
+
+
+def density_of(given: ConditionalDensity | FittedEstimator) -> ConditionalDensity:
+    """The density itself, or that of a fitted estimator.
+
+    Raises
+    ------
+    TypeError
+        If it is an estimator that is not fitted.
+    """
+    density: Any = getattr(given, "model_", given)
+    if hasattr(density, "fit"):
+        raise TypeError(f"{type(given).__name__} is not fitted; call fit first, or give a ConditionalMixture.")
+    checked: ConditionalDensity = density
+    return checked
+
+
 @dataclass(frozen=True)
 class RegressionTruth:
     """The law ``Y = h(x) + scale(x) * N(0,1)`` with any function h: a truth that need not be a mixture of experts.

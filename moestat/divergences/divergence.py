@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moestat.distributions import Empirical, Law
-from moestat.divergences.densities import Components, ConditionalDensity, gate_transitions
+from moestat.divergences.densities import (
+    Components,
+    ConditionalDensity,
+    FittedEstimator,
+    density_of,
+    gate_transitions,
+)
 from moestat.divergences.expectation import MOST_SOBOL_FEATURES, Expectation, expect, monte_carlo
 from moestat.divergences.rules import by_hermite, by_panels, hellinger_integrand, kl_integrand, total_variation_at
 
@@ -35,8 +41,8 @@ class Divergence:
 
 
 def kl(
-    truth: ConditionalDensity,
-    estimate: ConditionalDensity,
+    truth: ConditionalDensity | FittedEstimator,
+    estimate: ConditionalDensity | FittedEstimator,
     x: Law,
     *,
     rng: np.random.Generator | None = None,
@@ -48,7 +54,7 @@ def kl(
 
     Parameters
     ----------
-    truth, estimate : ConditionalMixture, RegressionTruth or alike
+    truth, estimate : ConditionalMixture, RegressionTruth or alike, or a fitted estimator (its ``model_`` is taken)
     x : Uniform, Normal or Empirical
         The law of x. One feature: adaptive Gauss-Kronrod; two to four: scrambled Sobol points; more (or several responses, or other
         than Gaussian experts): Monte Carlo. In y: Gauss-Hermite about the components, or panels over those of both densities.
@@ -66,6 +72,8 @@ def kl(
     ------
     ValueError
         If the error is above ``max_relative_error`` of the value.
+    TypeError
+        If ``truth`` or ``estimate`` is an estimator that is not fitted.
 
     Examples
     --------
@@ -75,12 +83,13 @@ def kl(
     >>> round(kl(p, q, Uniform(0.0, 1.0)).value, 12)
     0.02
     """
+    truth, estimate = density_of(truth), density_of(estimate)
     return _checked(_average(truth, estimate, x, kl_integrand, rng), "kl", max_relative_error)
 
 
 def hellinger(
-    truth: ConditionalDensity,
-    estimate: ConditionalDensity,
+    truth: ConditionalDensity | FittedEstimator,
+    estimate: ConditionalDensity | FittedEstimator,
     x: Law,
     *,
     rng: np.random.Generator | None = None,
@@ -90,12 +99,13 @@ def hellinger(
 
     Parameters, result and errors as `kl`.
     """
+    truth, estimate = density_of(truth), density_of(estimate)
     return _checked(_root(_average(truth, estimate, x, hellinger_integrand, rng)), "hellinger", max_relative_error)
 
 
 def total_variation(
-    truth: ConditionalDensity,
-    estimate: ConditionalDensity,
+    truth: ConditionalDensity | FittedEstimator,
+    estimate: ConditionalDensity | FittedEstimator,
     x: Law,
     *,
     rng: np.random.Generator | None = None,
@@ -106,6 +116,7 @@ def total_variation(
     In y it is exact up to the roots of p - q: between them it is a difference of distribution functions. Parameters, result
     and errors as `kl`.
     """
+    truth, estimate = density_of(truth), density_of(estimate)
     if _is_random(truth, estimate, x):
         # E_p (1 - r)_+ is bounded, ½ E_p |1 - r| is not.
         found = _sampled(truth, estimate, x, lambda d: np.maximum(-np.expm1(np.minimum(d, 0.0)), 0.0), rng)
@@ -115,8 +126,8 @@ def total_variation(
 
 
 def l2(
-    truth: ConditionalDensity,
-    estimate: ConditionalDensity,
+    truth: ConditionalDensity | FittedEstimator,
+    estimate: ConditionalDensity | FittedEstimator,
     x: Law,
     *,
     rng: np.random.Generator | None = None,
@@ -127,12 +138,14 @@ def l2(
     Parameters, result and errors as `kl`.
     """
 
+    p, q = density_of(truth), density_of(estimate)
+
     def squares(rows: Array) -> Array:
-        gap = (np.asarray(truth.mean(rows)) - np.asarray(estimate.mean(rows))).reshape(rows.shape[0], -1)
+        gap = (np.asarray(p.mean(rows)) - np.asarray(q.mean(rows))).reshape(rows.shape[0], -1)
         squared: Array = (gap**2).sum(axis=1, keepdims=True)
         return squared
 
-    found = expect(squares, x, breaks=_breaks(truth, estimate, x), rtol=_X_TOLERANCE, rng=rng)
+    found = expect(squares, x, breaks=_breaks(p, q, x), rtol=_X_TOLERANCE, rng=rng)
     return _checked(
         _root(Divergence(float(found.value[0]), float(found.error[0]), found.method)), "l2", max_relative_error
     )

@@ -233,3 +233,14 @@ def test_several_responses():
     assert abs(found.value - 2 * 0.01 / 0.5) < 2.0 * found.error
     assert "Monte Carlo" in found.method
     assert l2(mixture(0.0), mixture(0.1), UNIT).value == pytest.approx(0.1 * np.sqrt(2.0))
+
+
+@pytest.mark.parametrize("divergence", [kl, hellinger, total_variation, l2])
+def test_a_fitted_estimator_stands_for_its_model(divergence, sgb, rng):
+    X = rng.uniform(-1.0, 1.0, (300, 1))
+    y = sgb.sample(X, rng)
+    estimator = ms.MoERegressor(random_state=0)
+    with pytest.raises(TypeError, match="MoERegressor is not fitted"):
+        divergence(sgb, estimator, BOX)
+    estimator.fit(X, y)
+    assert divergence(sgb, estimator, BOX).value == divergence(sgb, estimator.model_, BOX).value
