@@ -138,6 +138,8 @@ class BaseMoE(FittedMoE):
             With what to do about it.
         """
         previous = self.model_ if self.warm_start and hasattr(self, "model_") else None
+        if previous is not None and previous.n_experts != self.n_experts:
+            previous = None  # its parameters are no start for another number of experts
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         data, target = validate_data(
