@@ -138,6 +138,7 @@ class FittedMoE(BaseEstimator):  # type: ignore[misc]
     def predict_quantile(self, X: ArrayLike, q: ArrayLike) -> Array:
         """Exact quantiles of the predictive mixture: `(n,)` for one level, `(n, len(q))` for several."""
         X = self._X(X)
+        self._one_response("predict_quantile")
         return self.model_.quantile(X, q)
 
     def predict_interval(self, X: ArrayLike, level: float = 0.9) -> Array:
@@ -146,11 +147,20 @@ class FittedMoE(BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            If `level` is not strictly between 0 and 1.
+            If `level` is not strictly between 0 and 1, or there are several responses.
         """
         if not 0.0 < level < 1.0:
             raise ValueError(f"level={level!r} must be strictly between 0 and 1.")
-        return self.predict_quantile(X, [0.5 - 0.5 * level, 0.5 + 0.5 * level])
+        X = self._X(X)
+        self._one_response("predict_interval")
+        return self.model_.quantile(X, [0.5 - 0.5 * level, 0.5 + 0.5 * level])
+
+    def _one_response(self, method: str) -> None:
+        number = self.model_.n_responses
+        if number > 1:
+            raise ValueError(
+                f"{method} is defined for one response; this fit has {number}. See predict_std and sample."
+            )
 
     def predict_std(self, X: ArrayLike) -> Array:
         """Standard deviation of the response given x."""
@@ -215,6 +225,7 @@ class FittedMoE(BaseEstimator):  # type: ignore[misc]
             groups=groups,
             certificate=self.result_.certificate,
             active_bounds=(*self.result_.active_bounds, *self._floored_names()),
+            gate_l2=float(getattr(self, "gate_l2", 0.0)),
             response_name=getattr(y, "name", None),
         )
 

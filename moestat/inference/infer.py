@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+
+from moestat.layout import gate_penalty
 
 from .coordinates import working_coordinates
 from .information import ScoreBlocks, cluster_product, constrained_basis, invert_information, outer_product
@@ -42,6 +45,7 @@ def infer(
     response_name: str | None = None,
     certificate: Any = None,
     active_bounds: Sequence[str] = (),
+    gate_l2: float = 0.0,
 ) -> InferenceResults:
     r"""Standard errors of all free parameters of a mixture at given data, gate included.
 
@@ -80,6 +84,9 @@ def infer(
         Of the fit; quoted in the summary.
     active_bounds : sequence of str
         Names (as ``mixture.free_names()``) of the parameters that sit on a bound.
+    gate_l2 : float
+        Gate penalty of the fit.  The information stays that of the log-likelihood alone; the penalty says at which
+        point the parameters are expected.
 
     Returns
     -------
@@ -127,7 +134,12 @@ def infer(
     loglik, gradient, hessian = objective.derivatives(theta)
     reference = coordinates.reference @ moves**2
     bread = invert_information(-(moves.T @ hessian @ moves), reference=reference)
-    decrement = 0.5 * float((gradient @ moves) @ bread.covariance @ (gradient @ moves))
+    _, slope, curvature = gate_penalty(inner.layout, theta, gate_l2)
+    score = (gradient - slope) @ moves
+    peak = bread
+    if gate_l2 > 0.0:
+        peak = invert_information(-(moves.T @ (hessian - curvature) @ moves), reference=reference)
+    decrement = 0.5 * float(score @ peak.covariance @ score)
     inverse, covariance = bread, bread.covariance
     if cov_type != "observed":
         blocks = _score_blocks(inner, X, y, moves)
@@ -158,7 +170,7 @@ def infer(
     )
     gate_covariance = (moves @ bread.covariance @ moves.T)[: coordinates.n_gate, : coordinates.n_gate]
     gate_error = float(np.sqrt(np.linalg.eigvalsh(gate_covariance)[-1])) if coordinates.n_gate else 0.0
-    return _annotate(results, gate_error)
+    return _annotate(results, gate_error, gate_l2)
 
 
 def _score_blocks(mixture: ConditionalMixture, X: FloatArray, y: FloatArray, moves: FloatArray) -> ScoreBlocks:
@@ -214,37 +226,46 @@ def _header(mixture: Any, response_name: str | None, certificate: Any) -> dict[s
     return header
 
 
-def _annotate(results: InferenceResults, gate_error: float) -> InferenceResults:
+def _annotate(results: InferenceResults, gate_error: float, gate_l2: float) -> InferenceResults:
     """Add the sentences that say what is wrong, and warn."""
-    from dataclasses import replace
-
-    n_free = results.df_model - len(results.fixed)
+    n_free = results.n_free
     notes = []
-    flat = [direction for direction in results.unidentified if direction.eigenvalue == 0.0]
-    n_negative = len(results.unidentified) - len(flat)
+    n_curved = len(results.unidentified) - results.invisible.shape[1]
+    curved, hidden = results.unidentified[:n_curved], results.unidentified[n_curved:]
+    flat = [direction for direction in curved if direction.eigenvalue == 0.0]
+    n_negative = len(curved) - len(flat)
+    stronger = "a larger gate_l2" if gate_l2 > 0.0 else "gate_l2 > 0"
     if n_negative:
+        bare = gate_l2 > 0.0
         notes.append(
-            f"The parameters are no maximum: {n_negative} of {n_free} eigenvalues of the information are negative. "
-            "Standard errors there are nan. Refit with more starts."
+            f"{'The unpenalised likelihood has' if bare else 'The parameters are'} no maximum{' here' * bare}: "
+            f"{n_negative} of {n_free} eigenvalues of the information are negative. Standard errors there are nan. "
+            f"Refit with {'fewer experts' if bare else 'more starts'}."
         )
     if flat:
         kind = "information" if results.cov_type != "opg" else "outer product of the scores"
-        listed = "; ".join(str(direction) for direction in flat[:3])
-        more = f"; and {len(flat) - 3} more" if len(flat) > 3 else ""
+        only_gate = all(parse_name(name).part == "gate" for direction in flat for name in direction.coefficients)
         notes.append(
-            f"The {kind} is singular: rank {results.rank} of {n_free}. Not identified: {listed}{more}. Standard errors "
-            f"there are nan. {_remedy(results)}"
+            f"The {kind} is singular: rank {results.rank} of {n_free}. Not identified: {_listed(flat)}. Standard "
+            f"errors there are nan. Fit fewer experts{f', or set {stronger} if the gate is separated' * only_gate}."
+        )
+    if hidden:
+        notes.append(
+            f"Columns are constant or linearly dependent: {len(hidden)} combinations of the coefficients have no "
+            f"effect on any row and are not counted as parameters: {_listed(hidden)}. Standard errors there are nan. "
+            "Drop constant or collinear columns."
         )
     if gate_error > SEPARATION_ERROR and not any(_involves_gate(direction) for direction in flat):
         notes.append(
             f"The gate is (nearly) separated: a standard error of {gate_error:.3g} log-odds for one standard deviation "
-            "of its features. Normal intervals are not to be trusted there; set gate_l2 > 0 or fit fewer experts."
+            f"of its features. Normal intervals are not to be trusted there; set {stronger} or fit fewer experts."
         )
     if not results.decrement < DECREMENT_WARNING:
+        what = "penalised log-likelihood" if gate_l2 > 0.0 else "log-likelihood"
+        refit = "" if gate_l2 > 0.0 else "gate_l2=0 and "
         notes.append(
-            "The parameters are not the maximiser at these data: the log-likelihood can still gain about "
-            f"{results.decrement:.3g}. Pass the data and weights of the fit, or refit with gate_l2=0 and more "
-            "iterations."
+            f"The parameters are not the maximiser at these data: the {what} can still gain about "
+            f"{results.decrement:.3g}. Pass the data and weights of the fit, or refit with {refit}more iterations."
         )
     if 0 < results.n_groups <= results.rank:
         notes.append(
@@ -253,6 +274,12 @@ def _annotate(results: InferenceResults, gate_error: float) -> InferenceResults:
         )
     for note in notes:
         warnings.warn(note, InferenceWarning, stacklevel=3)
+    if gate_l2 > 0.0:
+        notes.insert(
+            0,
+            f"The gate is penalised (gate_l2={gate_l2:g}): the estimates maximise the penalised likelihood; standard "
+            "errors are those of the unpenalised information at the penalised estimate.",
+        )
     if results.fixed:
         notes.insert(0, f"On a bound, taken as known: {', '.join(results.fixed)}.")
     return replace(results, notes=tuple(notes))
@@ -262,15 +289,7 @@ def _involves_gate(direction: UnidentifiedDirection) -> bool:
     return any(parse_name(name).part == "gate" for name in direction.coefficients)
 
 
-def _remedy(results: InferenceResults) -> str:
-    """What to do about a singular information, by the kinds of its directions."""
-    advice = []
-    if results.invisible.shape[1]:
-        advice.append("Drop constant or collinear columns.")
-    hidden = [direction for direction in results.unidentified if direction.eigenvalue == 0.0]
-    curved = hidden[: len(hidden) - results.invisible.shape[1]]
-    if curved and all(parse_name(name).part == "gate" for direction in curved for name in direction.coefficients):
-        advice.append("Fit fewer experts, or set gate_l2 > 0 if the gate is separated.")
-    elif curved:
-        advice.append("Fit fewer experts.")
-    return " ".join(advice)
+def _listed(directions: Sequence[UnidentifiedDirection]) -> str:
+    """The first few directions in words."""
+    more = f"; and {len(directions) - 3} more" if len(directions) > 3 else ""
+    return "; ".join(str(direction) for direction in directions[:3]) + more

@@ -27,6 +27,9 @@ FloatArray = npt.NDArray[np.float64]
 #: Terms shorter than this fraction of the longest are left out when a direction is put in words.
 _WORTH_NAMING = 0.05
 
+#: Terms of a direction that are printed, the longest first; `UnidentifiedDirection.coefficients` has them all.
+_MOST_TERMS = 5
+
 
 class InferenceWarning(UserWarning):
     """The standard errors need care: the information is singular, or the parameters are not at a maximum."""
@@ -50,11 +53,12 @@ class UnidentifiedDirection:
 
     def __str__(self) -> str:
         words = ""
-        for name, value in self.coefficients.items():
+        for name, value in list(self.coefficients.items())[:_MOST_TERMS]:
             size = "" if f"{abs(value):.3g}" == "1" else f"{abs(value):.3g} "
             sign = "- " if value < 0 else ("+ " if words else "")
             words += f"{' ' if words else ''}{sign}{size}{name}"
-        return words
+        rest = len(self.coefficients) - _MOST_TERMS
+        return f"{words} and {rest} more" if rest > 0 else words
 
 
 @dataclass(frozen=True)
@@ -190,8 +194,13 @@ class InferenceResults:
     # -- fit -----------------------------------------------------------------------------
     @property
     def df_model(self) -> int:
-        """Number of free parameters, gate, experts and scales together."""
-        return len(self.names)
+        """Number of free parameters, gate, experts and scales together; directions that no row sees do not count."""
+        return len(self.names) - int(self.invisible.shape[1])
+
+    @property
+    def n_free(self) -> int:
+        """Number of parameters that the rows can see and that are on no bound: the largest rank of the information."""
+        return int(self.jacobian.shape[1])
 
     @property
     def df_resid(self) -> float:
@@ -200,13 +209,13 @@ class InferenceResults:
 
     @property
     def aic(self) -> float:
-        """Akaike's criterion, smaller is better; directions that collinear columns hide are no parameters."""
-        return aic(self.llf, self.df_model - self.invisible.shape[1])
+        """Akaike's criterion, smaller is better."""
+        return aic(self.llf, self.df_model)
 
     @property
     def bic(self) -> float:
-        """Schwarz's criterion, smaller is better; directions that collinear columns hide are no parameters."""
-        return bic(self.llf, self.df_model - self.invisible.shape[1], self.nobs)
+        """Schwarz's criterion, smaller is better."""
+        return bic(self.llf, self.df_model, self.nobs)
 
     @property
     def rank(self) -> int:

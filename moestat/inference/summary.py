@@ -94,7 +94,7 @@ class InferenceSummary:
 
         results = self.results
         left = [*results.header.items(), ("Covariance:", _COVARIANCE[results.cov_type])]
-        rank = f"{results.rank} of {results.df_model - len(results.fixed)}"
+        rank = f"{results.rank} of {results.n_free}"
         right = [
             ("No. observations:", f"{results.nobs:.10g}"),
             ("No. parameters:", str(results.df_model)),

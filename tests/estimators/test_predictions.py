@@ -144,3 +144,25 @@ def test_polynomial_estimator_is_the_gaussian_one_of_degree_two() -> None:
     assert one.model_.free_names()[:6] == [f"expert[1]:{t}" for t in ("Intercept", "x1", "x2", "x1^2", "x1 x2", "x2^2")]
     for other in (ms.GaussianMoERegressor(n_experts=1, degree=2), ms.MoERegressor(n_experts=1, degree=2)):
         np.testing.assert_array_equal(other.fit(X, y).predict(X), one.predict(X))
+
+
+def test_quantiles_of_several_responses_name_the_method() -> None:
+    rng = np.random.default_rng(6)
+    X = rng.normal(size=(80, 1))
+    est = ms.MoERegressor(1).fit(X, X @ [[1.0, 2.0]] + rng.normal(size=(80, 2)))
+    with pytest.raises(ValueError, match=r"^predict_interval is defined for one response; this fit has 2"):
+        est.predict_interval(X)
+    with pytest.raises(ValueError, match=r"^predict_quantile is defined for one response; this fit has 2"):
+        est.predict_quantile(X, 0.5)
+
+
+def test_criteria_of_weights_are_those_of_repeated_rows() -> None:
+    rng = np.random.default_rng(7)
+    X = rng.normal(size=(90, 1))
+    y = X[:, 0] + rng.normal(size=90)
+    weight = rng.integers(0, 3, 90)
+    est = ms.MoERegressor(2, n_init=2, random_state=0).fit(X, y, sample_weight=weight)
+    rows = np.repeat(np.arange(90), weight)
+    for name in ("aic", "bic", "icl"):
+        criterion = getattr(est, name)
+        assert criterion(X, y, sample_weight=weight) == pytest.approx(criterion(X[rows], y[rows]), rel=1e-12)

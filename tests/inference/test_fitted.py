@@ -133,7 +133,9 @@ def test_collinear_and_constant_columns_are_named(rng):
         mixture = fit_mixture(X, y, 2, rng=0).mixture
     with pytest.warns(InferenceWarning, match="Drop constant or collinear columns"):
         results = infer(mixture, X, y)
-    assert (results.rank, results.df_model) == (11, 17)
+    assert results.rank == results.df_model == results.n_free == 11
+    assert "11 of 11" in results.summary().as_text()
+    assert "6 combinations of the coefficients have no effect" in results.summary().as_text().replace("\n  ", " ")
     experts = [d.coefficients for d in results.unidentified if "expert[1]:x1" in d.coefficients]
     assert len(experts) == 1
     ratio = {name.split(":")[1]: value / experts[0]["expert[1]:x1"] for name, value in experts[0].items()}
@@ -142,7 +144,7 @@ def test_collinear_and_constant_columns_are_named(rng):
     effect = "expert[1]:x1 + 100000 * expert[1]:x3"
     alone = infer(fit_mixture(X[:, :2], y, 2, rng=0).mixture, X[:, :2], y)
     assert_allclose(results.t_test(effect).sd[0], alone.bse["expert[1]:x1"], rtol=1e-5)
-    with pytest.warns(InferenceWarning, match="rank 11 of 17"):
+    with pytest.warns(InferenceWarning, match="6 combinations of the coefficients"):
         raw = infer(ms.ConditionalMixture(params=mixture.params), X, y)
     assert_allclose(raw.llf, results.llf, rtol=1e-10)
     assert_allclose(raw.t_test(effect).sd, results.t_test(effect).sd, rtol=1e-5)
@@ -216,3 +218,34 @@ def test_box_bound_is_taken_as_known(rng):
     assert set(results.fixed) == set(estimator.result_.active_bounds)
     assert results.bse[list(results.fixed)].isna().all()
     assert results.bse.drop(list(results.fixed)).notna().all()
+
+
+def test_one_number_of_parameters_with_dependent_columns(rng):
+    X, y = _two_groups(rng, 250, 2)
+    X = np.column_stack([X, X[:, 0] - X[:, 1]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        estimator = ms.MoERegressor(2, random_state=0).fit(X, y)
+        results = estimator.inference(X, y)
+    assert results.df_model == estimator.n_parameters_ == 11
+    assert results.df_resid == 239
+    assert_allclose([results.aic, results.bic], [estimator.aic(X, y), estimator.bic(X, y)], rtol=1e-12)
+    assert not any("singular" in note for note in results.notes)
+
+
+@pytest.mark.parametrize("box", [None, {"expert_coef": (-1e4, 1e4)}])
+def test_penalised_fit_is_noted_without_a_warning(rng, box):
+    X, y = _two_groups(rng, 300, 2)
+    X = X @ [[100.0, 0.0], [30.0, 0.01]]  # the penalty is on whitened features
+    estimator = ms.MoERegressor(2, gate_l2=5.0, box=box, random_state=0).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InferenceWarning)
+        results = estimator.inference(X, y)
+    assert results.decrement < 1e-6
+    assert "The gate is penalised (gate_l2=5)" in results.summary().as_text()
+    bare = np.linalg.inv(-estimator.model_.hessian(X, y))
+    assert_allclose(results.bse, np.sqrt(np.diag(bare)), rtol=1e-6)
+    with pytest.warns(InferenceWarning, match="not the maximiser"):
+        infer(estimator.model_, X, y)
+    with pytest.warns(InferenceWarning, match="penalised log-likelihood can still gain"):
+        infer(estimator.model_, X, y, gate_l2=50.0)

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from moestat.inference import infer
+from moestat.inference import UnidentifiedDirection, infer
 from moestat.mixture import ConditionalMixture
 
 from .plain_mixture import maximise, two_lines
@@ -139,3 +139,12 @@ def test_weighted_observations(fitted):
     weighted = maximise(mixture, X, y, weights)
     text = infer(weighted.moestat(), X, y, sample_weight=weights).summary().as_text()
     assert re.search(r"No\. observations: +1000\b", text)
+
+
+def test_long_directions_are_cut():
+    six = UnidentifiedDirection(0.0, {f"expert[1]:x{j}": 1.0 / j for j in range(1, 7)})
+    assert (
+        str(six)
+        == "expert[1]:x1 + 0.5 expert[1]:x2 + 0.333 expert[1]:x3 + 0.25 expert[1]:x4 + 0.2 expert[1]:x5 and 1 more"
+    )
+    assert "more" not in str(UnidentifiedDirection(0.0, dict(list(six.coefficients.items())[:5])))
