@@ -27,11 +27,8 @@ def cache_directory() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
             raise PermissionError
-    except OSError:  # a read-only home: compile into a private folder of the session
-        folder = (
-            Path(tempfile.gettempdir()) / f"moestat-{os.getuid() if hasattr(os, 'getuid') else 'user'}" / folder.name
-        )
-        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:  # a read-only home: compile into a folder of this process that nobody else can write
+        folder = Path(tempfile.mkdtemp(prefix="moestat-kernels-"))
     return folder
 
 
