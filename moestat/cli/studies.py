@@ -148,19 +148,32 @@ def rates_command(run: Path, as_json: bool, allow_uncertified: bool, statistic: 
     from .tables import rate_table
 
     opened, frame = _open(run)
+    done, planned = opened.coverage(frame)
     rates = estimate_rates(
         frame, opened.scenario, statistic=statistic, allow_uncertified=allow_uncertified, constants=not as_json
     )
     if as_json:
         losses = {label: rate.to_json() for label, rate in rates.items()}
-        click.echo(json.dumps({"scenario": opened.scenario.id, "losses": losses}, indent=1))
+        content = {
+            "scenario": opened.scenario.id,
+            "complete": done == planned,
+            "cells_done": done,
+            "cells_planned": planned,
+            "losses": losses,
+        }
+        click.echo(json.dumps(content, indent=1))
     else:
-        click.echo(rate_table(rates))
+        click.echo(rate_table(rates, (done, planned)))
 
 
 @click.command("plot")
 @click.argument("run", type=_RUN)
-@click.option("-o", "--out", type=_RUN, help="File (pdf, svg or png); default: <RUN>/<scenario>.pdf.")
+@click.option(
+    "-o",
+    "--out",
+    type=_RUN,
+    help="File (pdf, svg or png), its folder is made if it is missing; default: <RUN>/<scenario>.pdf.",
+)
 @click.option(
     "--allow-uncertified", is_flag=True, help="Draw slopes even if fewer than 95 % of the cells are certified."
 )

@@ -39,11 +39,18 @@ def _exponents(rate: RateEstimate) -> str:
     return "" if rate.theory is None else ("<= " if rate.bound == "at-most" else "") + f"{rate.theory:.3g}"
 
 
-def rate_table(rates: Mapping[str, RateEstimate]) -> str:
-    """One row a loss: slope, interval, theory, verdict, sizes used, constant; notes below."""
+def rate_table(rates: Mapping[str, RateEstimate], coverage: tuple[int, int] | None = None) -> str:
+    """One row a loss: slope, interval, theory, verdict, sizes used, constant; notes below.
+
+    ``coverage`` are the cells done and the cells planned; a note says if some are missing.
+    """
     rows, notes = [], []
+    if coverage is not None and coverage[0] < coverage[1]:
+        notes.append(f"the run is not complete: {coverage[0]} of {coverage[1]} cells done; moestat simulate resumes it")
     for label, rate in rates.items():
-        interval = f"[{_number(rate.ci[0])}, {_number(rate.ci[1])}]" if math.isfinite(rate.ci[0]) else ""
+        interval = (
+            f"[{_number(rate.ci[0])}, {_number(rate.ci[1])}]" if math.isfinite(rate.ci[0]) and not rate.vague else ""
+        )
         used = f"{rate.n_used[0]}..{rate.n_used[-1]}" if rate.n_used else ""
         constant = ""
         if rate.predicted_constant is not None and math.isfinite(rate.constant):
@@ -63,10 +70,12 @@ def rate_table(rates: Mapping[str, RateEstimate]) -> str:
             notes.append(
                 f"{label}: the smaller sizes are not asymptotic; over n >= {n} the slope's interval [{low:.3f}, {high:.3f}] holds the theorem's"
             )
-        elif rate.verdict == "not asymptotic yet":
+        elif rate.verdict == "not asymptotic yet" and rate.too_few_sizes is None:
             notes.append(
-                f"{label}: too few sizes, no straight line, or a slope still moving towards the theorem's; add larger n"
+                f"{label}: too few usable sizes, no straight line, or a slope still moving towards the theorem's; add larger n"
             )
+    few = {rate.too_few_sizes for rate in rates.values() if rate.verdict == "not asymptotic yet"} - {None}
+    notes += [f"too few sizes ({count}): run quick or full" for count in sorted(filter(None, few))]
     header = ["loss", "slope", "95% interval", "theory", "verdict", "n used", "certified", "constant (predicted)"]
     if not any(row[-1] for row in rows):
         header, rows = header[:-1], [row[:-1] for row in rows]

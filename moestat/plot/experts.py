@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .look import COLOURS, new_axes, new_figure, style
-from .rates import LABELS, plot_rate, size_ticks, value_ticks
+from .rates import LABELS, end_labels, plot_rate, size_ticks, value_ticks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
     from ..simulate.rates import RateEstimate
     from ..simulate.scenario import Loss, Scenario
-
-    Colour = str | tuple[float, float, float, float]
+    from .rates import Colour
 
 __all__ = ["approximation_panels", "plot_budget", "plot_u_curves"]
 
@@ -26,16 +25,6 @@ def _summary(frame: pd.DataFrame, loss: str, fit: str) -> pd.DataFrame:
     chosen = frame[(frame["loss"] == loss) & (frame["fit"] == fit)].dropna(subset=["value"])
     table = chosen.groupby(["n", "n_experts"])["value"].agg(["mean", "sem"]).reset_index()
     return table.fillna({"sem": 0.0})
-
-
-def _end_labels(ax: Axes, ends: list[tuple[float, str, Colour]], low: float, high: float) -> None:
-    """Names at the right end of curves, moved apart where the curves meet."""
-    from math import log
-
-    gap, above = 0.075, -1.0
-    for value, text, color in sorted(ends, key=lambda end: end[0]):
-        above = max(log(value / low) / log(high / low), above + gap)
-        ax.text(1.01, above, text, transform=ax.transAxes, va="center", color=color, fontsize=7)
 
 
 def _shades(count: int) -> list[Colour]:
@@ -92,7 +81,7 @@ def plot_u_curves(
             power = f"{bias_slope:g}".replace("-", "\N{MINUS SIGN}")
             ax.plot(m, start * (m / m[0]) ** bias_slope, ":", color="0.25", lw=1.1, label=f"bias $m^{{{power}}}$")
             ax.legend(loc="upper right", handlelength=1.6)
-        _end_labels(ax, ends, low, high)
+        end_labels(ax, ends, low, high)
     return ax
 
 
@@ -125,12 +114,12 @@ def plot_budget(
             ax.errorbar(here["n"], mean, yerr=[lower, error], fmt="o-", color=color, elinewidth=0.8)
             ends.append((float(mean[-1]), f"k = {degree}, m = {budget // (degree + 1)}", color))
             low, high = min(low, float((mean - lower).min())), max(high, float((mean + error).max()))
-        ax.set(xscale="log", yscale="log", xlabel="n", ylabel="KL divergence", title=f"equal budget m (k+1) = {budget}")
+        ax.set(xscale="log", yscale="log", xlabel="n", ylabel="KL divergence", title=f"Equal budget m (k+1) = {budget}")
         size_ticks(ax, frame["n"].to_numpy())
         if ends:
             ax.set_ylim(low / 1.2, high * 1.2)
             value_ticks(ax, low / 1.2, high * 1.2)
-            _end_labels(ax, ends, low / 1.2, high * 1.2)
+            end_labels(ax, ends, low / 1.2, high * 1.2)
     return ax
 
 
@@ -158,7 +147,7 @@ def approximation_panels(frame: pd.DataFrame, scenario: Scenario, rates: dict[st
             smooth = getattr(scenario.truth, "alpha", None)
             slope = None if smooth is None else -2.0 * min(smooth, fit.degree + 1)
             ax = plot_u_curves(frame, fit.id, axes.pop(0), rule=rule, bias_slope=slope)
-            ax.set_title(f"degree k = {fit.degree}" + (" (squares: m(n))" if rule else ""))
+            ax.set_title(f"Degree k = {fit.degree}" + (" (squares: m(n))" if rule else ""))
         for i, rate in enumerate(rates.values()):
             ax = plot_rate(rate, axes.pop(0), color=COLOURS[i % len(COLOURS)])
             ax.set_title(_title(declared[rate.loss], degrees[rate.fit]) if rate.loss in declared else rate.loss)

@@ -13,19 +13,21 @@ from .look import COLOURS, new_axes, new_figure, style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
     from numpy.typing import NDArray
 
     from ..simulate.rates import RateEstimate
 
     Array = NDArray[np.float64]
+    Colour = str | tuple[float, float, float, float]
 
-__all__ = ["LABELS", "plot_rate", "plot_rates", "rate_panels", "size_ticks", "value_ticks"]
+__all__ = ["LABELS", "end_labels", "plot_rate", "plot_rates", "rate_panels", "size_ticks", "value_ticks"]
 
 LABELS = {
-    "D1": "Voronoi loss $D_1$", "D2": "Voronoi loss $D_2$", "D2sharp": "sharp Voronoi loss $D_2^\\sharp$",
-    "merged": "merged moments", "kl": "KL divergence", "hellinger": "Hellinger distance", "tv": "total variation",
-    "l2": "L2 distance of the means", "gap:gate_coef": "gap of $\\beta_1$", "gap:expert_coef": "gap of $a$",
-    "gap:expert_intercept": "gap of $b$", "gap:variance": "gap of $\\sigma^2$",
+    "D1": "Voronoi loss $D_1$", "D2": "Voronoi loss $D_2$", "D2sharp": "Sharp Voronoi loss $D_2^\\sharp$",
+    "merged": "Merged moments", "kl": "KL divergence", "hellinger": "Hellinger distance", "tv": "Total variation",
+    "l2": "L2 distance of the means", "gap:gate_coef": "Gap of $\\beta_1$", "gap:expert_coef": "Gap of $a$",
+    "gap:expert_intercept": "Gap of $b$", "gap:variance": "Gap of $\\sigma^2$",
 }  # fmt: skip
 
 
@@ -106,13 +108,32 @@ def _frame(ax: Axes, n: Array, centre: Array, lower: Array, error: Array) -> Non
     size_ticks(ax, n)
 
 
-def size_ticks(ax: Axes, values: Array) -> None:
-    """Ticks of a logarithmic x axis at the values that were run, as many as have room."""
+def end_labels(
+    ax: Axes, ends: Sequence[tuple[float, str, Colour]], low: float, high: float, at: float = 1.01
+) -> list[Text]:
+    """Names at the right end of curves (at ``at`` of the axis), moved apart where the curves meet."""
+    gap = min(0.075, 1 / max(len(ends), 1))
+    ordered = sorted(ends, key=lambda end: end[0])
+    heights = [math.log(value / low) / math.log(high / low) for value, _, _ in ordered]
+    for i in range(1, len(heights)):
+        heights[i] = max(heights[i], heights[i - 1] + gap)
+    top = 1.0
+    for i in reversed(range(len(heights))):  # those that were pushed over the top come down again
+        heights[i] = min(heights[i], top)
+        top = heights[i] - gap
+    return [
+        ax.text(at, height, text, transform=ax.transAxes, va="center", color=color, fontsize=7)
+        for height, (_, text, color) in zip(heights, ordered, strict=True)
+    ]
+
+
+def size_ticks(ax: Axes, values: Array, room: float = 1.0) -> None:
+    """Ticks of a logarithmic x axis at the values that were run, as many as fit into ``room``, a share of the axis."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     values = np.unique(values).astype(float)
     ax.set_xlim(values[0] / 1.35, values[-1] * 1.35)
-    span = math.log10(values[-1] / values[0]) if values.size > 1 else 1.0
+    span = math.log10(values[-1] / values[0]) / room if values.size > 1 else 1.0
     keep = [values[0]]
     for value in values[1:]:
         if math.log10(value / keep[-1]) >= span / 5.5:
@@ -152,16 +173,16 @@ def _fitted_line(ax: Axes, rate: RateEstimate, color: str) -> None:
     assert figure is not None
     points = figure.dpi_scale_trans
     ax.text(
-        middle, height, f"slope {_minus(rate.slope)}  [{_minus(low)}, {_minus(high)}]",
+        middle, height, f"slope {_minus(rate.slope)}" + ("" if rate.vague else f"  [{_minus(low)}, {_minus(high)}]"),
         transform=ax.transData + ScaledTranslation(-3 / 72, -5 / 72, points),
         ha="center", va="top", rotation_mode="anchor", rotation=math.degrees(math.atan(rate.slope * height / middle)),
-        transform_rotates_text=True, color="0.1", fontsize=7, zorder=2.2,
-        path_effects=[withStroke(linewidth=1.8, foreground="white")],
+        transform_rotates_text=True, color="0.1", fontsize=7, zorder=3.5,
+        path_effects=[withStroke(linewidth=2.4, foreground="white")],
     )  # fmt: skip
 
 
 def plot_rates(rates: Mapping[str, RateEstimate] | Sequence[RateEstimate], ax: Axes | None = None) -> Axes:
-    """Several losses in one panel, each with its fitted slope at the right end of its line.
+    """Several losses in one panel, each named, with its fitted slope, at the right end of its line.
 
     Parameters
     ----------
@@ -175,20 +196,43 @@ def plot_rates(rates: Mapping[str, RateEstimate] | Sequence[RateEstimate], ax: A
     chosen = list(rates.values()) if isinstance(rates, Mapping) else list(rates)
     with style():
         ax = new_axes(ax, figsize=(4.6, 3.2))
+        ends: list[tuple[float, str, Colour]] = []
+        sizes, reach = [], []
         for i, rate in enumerate(chosen):
             color = COLOURS[i % len(COLOURS)]
-            n = np.array([p.n for p in rate.points if p.mean > 0], dtype=float)
-            mean = np.array([getattr(p, rate.statistic) for p in rate.points if p.mean > 0])
-            se = 1.96 * np.nan_to_num([getattr(p, f"{rate.statistic}_se") for p in rate.points if p.mean > 0])
-            ax.errorbar(n, mean, yerr=[np.minimum(se, 0.95 * mean), se], fmt="o", color=color, elinewidth=0.9)
+            points = [p for p in rate.points if p.mean > 0]
+            if not points:
+                continue
+            n = np.array([p.n for p in points], dtype=float)
+            mean = np.array([getattr(p, rate.statistic) for p in points])
+            se = 1.96 * np.nan_to_num([getattr(p, f"{rate.statistic}_se") for p in points])
+            lower = np.minimum(se, 0.95 * mean)
+            ax.errorbar(n, mean, yerr=[lower, se], fmt="o", color=color, elinewidth=0.9)
             if math.isfinite(rate.slope):
                 x = np.array([rate.n_used[0], rate.n_used[-1]], dtype=float)
                 ax.plot(x, np.exp(rate.intercept) * x**rate.slope, color=color)
-            text = f" {LABELS.get(rate.loss, rate.loss)}: {_minus(rate.slope, 2)}" if math.isfinite(rate.slope) else ""
-            ax.annotate(text, (n[-1], mean[-1]), xytext=(4, 0), textcoords="offset points", va="center", color=color,
-                        annotation_clip=False)  # fmt: skip
+            slope = f": {_minus(rate.slope, 2)}" if math.isfinite(rate.slope) else ""
+            ends.append((float(mean[-1]), LABELS.get(rate.loss, rate.loss) + slope, color))
+            sizes.append(n)
+            reach += [float((mean - lower).min()), float((mean + se).max())]
         ax.set(xscale="log", yscale="log", xlabel="n", ylabel="mean over replicates")
+        if ends:
+            _inner_labels(ax, ends, np.concatenate(sizes), min(reach) / 1.5, max(reach) * 1.5)
     return ax
+
+
+def _inner_labels(ax: Axes, ends: list[tuple[float, str, Colour]], n: Array, low: float, high: float) -> None:
+    """Names beside the curves, inside the axis: no layout of the figure can cut them there."""
+    ax.set_ylim(low, high)
+    value_ticks(ax, low, high)
+    texts = end_labels(ax, ends, low, high)
+    width = max(text.get_window_extent().width for text in texts) / ax.get_window_extent().width
+    room = max(0.95 - width, 0.3)
+    size_ticks(ax, n, room)
+    left, right = ax.get_xlim()
+    ax.set_xlim(left, left * (right / left) ** (1 / room))
+    for text in texts:
+        text.set_x(room + 0.01)
 
 
 def rate_panels(rates: Mapping[str, RateEstimate], title: str = "") -> Figure:

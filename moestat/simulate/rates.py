@@ -21,6 +21,7 @@ __all__ = ["RateEstimate", "RatePoint", "Statistic", "estimate_rate"]
 Statistic = Literal["mean", "median", "trimmed"]
 Verdict = Literal["consistent", "faster", "slower", "not asymptotic yet", "uncertified", "no theory"]
 MIN_POINTS = 3
+MIN_FREEDOM = 10  # replicates beyond the first, over all sizes: with fewer the Student factor outgrows the slope
 LACK_OF_FIT = 0.01
 
 
@@ -109,6 +110,16 @@ class RateEstimate:
             return None
         error = math.hypot(self.constant_se, self.predicted_constant_se)
         return abs(self.constant - self.predicted_constant) <= 2.58 * error
+
+    @property
+    def too_few_sizes(self) -> int | None:
+        """The number of sizes, if it is too small for any verdict."""
+        return len(self.points) if len(self.points) < MIN_POINTS else None
+
+    @property
+    def vague(self) -> bool:
+        """Whether so few replicates of so few sizes were run that the interval says nothing."""
+        return self.too_few_sizes is not None and sum(p.cells - p.failures - 1 for p in self.points) < MIN_FREEDOM
 
     def to_json(self) -> dict[str, Any]:
         """The documented, stable form; numbers that are withheld are null."""

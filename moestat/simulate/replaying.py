@@ -56,7 +56,7 @@ def replay(path: str | Path, n: int, rep: int, fit: str | None = None, n_experts
     Raises
     ------
     KeyError
-        If the run has no such records.
+        If the run has no such records; what it has is named.
     """
     from threadpoolctl import threadpool_limits
 
@@ -67,9 +67,17 @@ def replay(path: str | Path, n: int, rep: int, fit: str | None = None, n_experts
     frame, _ = store.read()
     chosen = frame[(frame["n"] == n) & (frame["rep"] == rep)]
     if fit is not None:
+        fits = sorted(set(frame["fit"]))
+        if fit not in fits:
+            raise KeyError(f"{path} has no fit {fit!r}; its fits are {', '.join(fits)}")
         chosen = chosen[chosen["fit"] == fit]
     if n_experts is not None:
+        here = sorted(set(chosen["n_experts"]))
         chosen = chosen[chosen["n_experts"] == n_experts]
+        if chosen.empty and here:
+            raise KeyError(
+                f"no records of {n_experts} experts at n={n}, rep={rep}; there are {', '.join(map(str, here))}"
+            )
     if chosen.empty:
         sizes = ", ".join(map(str, sorted(set(frame["n"]))))
         raise KeyError(

@@ -48,6 +48,8 @@ class Progress:
     seconds: float = 0.0
     work_done: float = 0.0
     work_total: float = 0.0
+    warm: tuple[float, float] | None = None
+    """Seconds and work done when every worker had compiled its code: what is left is predicted from there."""
     by_n: dict[int, list[int]] = field(default_factory=dict)
     """Sample size -> [cells done, cells in all]."""
 
@@ -58,8 +60,11 @@ class Progress:
 
     @property
     def time_left(self) -> float:
-        """Seconds left, by the share of the predicted work; NaN before the first chunk."""
-        return self.seconds * (self.work_total / self.work_done - 1) if self.work_done > 0 else float("nan")
+        """Seconds left, at the speed since the workers are warm; NaN until a few cells are done."""
+        if self.warm is None or self.work_done <= self.warm[1]:
+            return 0.0 if self.done == self.total else float("nan")
+        seconds, work = self.warm
+        return (self.seconds - seconds) * (self.work_total - self.work_done) / (self.work_done - work)
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,12 @@ class Run:
     def frame(self) -> pd.DataFrame:
         """All records, in canonical order."""
         return Store(self.path).read()[0]
+
+    def coverage(self, frame: pd.DataFrame) -> tuple[int, int]:
+        """Cells that the records ``frame`` hold, and cells in all, of what the last call of `run` asked for."""
+        store = Store(self.path)
+        planned = store.planned(frame)
+        return len(planned) - len(store.missing(planned, frame)), len(planned)
 
 
 class _Queue:
@@ -180,6 +191,8 @@ class _Loop:
             progress.work_done += self.scenario.cost(cell)
             progress.by_n[cell.n][0] += 1
         progress.seconds = time.monotonic() - self.began
+        if progress.warm is None and progress.done >= max(3, self.jobs):
+            progress.warm = (progress.seconds, progress.work_done)
         self.report(progress)
 
     def serial(self) -> None:
@@ -312,7 +325,7 @@ def run(
 
         compute = run_cell
     store = Store(out if out is not None else Path("moestat-runs") / f"{chosen.id}-{preset}")
-    store.open(chosen, grid, replicates)
+    store.open(chosen, grid, replicates, settings.max_experts)
     recorded, damaged = store.read()
     store.set_aside(damaged)
     cells = chosen.cells(grid, replicates, settings.max_experts)

@@ -95,7 +95,14 @@ class Store:
         """The scenario as it was recorded."""
         return parse_scenario(self.manifest()["scenario"], str(self.manifest_path))
 
-    def open(self, scenario: Scenario, n_grid: list[int], reps: int) -> None:
+    def planned(self, frame: pd.DataFrame) -> list[Cell]:
+        """The cells that the last call of `run` asked for; ``frame`` are the records."""
+        manifest = self.manifest()
+        # a manifest without a limit on the number of experts: no more than were recorded
+        limit = manifest.get("max_experts", None if frame.empty else int(frame["n_experts"].max()))
+        return self.scenario().cells(manifest["n"], manifest["reps"], limit)
+
+    def open(self, scenario: Scenario, n_grid: list[int], reps: int, max_experts: int | None = None) -> None:
         """Create the folder, or take it up again.
 
         Raises
@@ -121,6 +128,7 @@ class Store:
             "seed_scheme": SCHEME,
             "n": list(n_grid),
             "reps": reps,
+            "max_experts": max_experts,
             "scenario": scenario.model_dump(mode="json", exclude_none=True),
         }
         _write_atomically(self.manifest_path, json.dumps(manifest, indent=1) + "\n")

@@ -5,9 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from moestat.cli import main
+from moestat.cli.tables import rate_table
+from moestat.simulate import estimate_rate
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,7 +55,8 @@ def test_rates_json_has_the_documented_shape(finished, moestat):
     code, out, _ = moestat("rates", finished[0], "--json")
     assert code == 0
     content = json.loads(out)
-    assert set(content) == {"scenario", "losses"}
+    assert set(content) == {"scenario", "complete", "cells_done", "cells_planned", "losses"}
+    assert (content["complete"], content["cells_done"], content["cells_planned"]) == (True, 18, 18)
     assert content["scenario"] == "softmax-gaussian-exact"
     assert list(content["losses"]) == ["D1", "kl", "hellinger", "tv", "l2"]
     for rate in content["losses"].values():
@@ -68,6 +73,32 @@ def test_rates_table_and_statistics(finished, moestat):
     assert code == 0
     assert out.splitlines()[0].split()[:2] == ["loss", "slope"]
     assert out.splitlines()[1] not in finished[1].stdout
+    assert "not complete" not in out
+
+
+def test_rates_of_an_interrupted_run_say_what_is_missing(finished, moestat, tmp_path):
+    import shutil
+
+    folder = tmp_path / "run"
+    shutil.copytree(finished[0], folder)
+    manifest = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    (folder / "run.json").write_text(json.dumps(manifest | {"reps": 8}), encoding="utf-8")
+    assert "the run is not complete: 18 of 24 cells done" in moestat("rates", folder)[1]
+    content = json.loads(moestat("rates", folder, "--json")[1])
+    assert (content["complete"], content["cells_done"], content["cells_planned"]) == (False, 18, 24)
+
+
+def test_too_few_sizes_are_said_once_and_without_intervals():
+    rng = np.random.default_rng(0)
+    n = np.repeat([100.0, 200.0], 2)
+    frame = pd.DataFrame({"n": n, "value": n**-0.5 * rng.lognormal(0, 0.3, 4)})
+    rates = {name: estimate_rate(frame, name, theory=-0.5) for name in ("D1", "kl")}
+    assert {rate.verdict for rate in rates.values()} == {"not asymptotic yet"}
+    lines = rate_table(rates).splitlines()
+    assert lines[3:] == ["too few sizes (2): run quick or full"]
+    assert "[" not in lines[1]
+    many = pd.concat([frame.assign(value=n**-0.5 * rng.lognormal(0, 0.3, 4)) for _ in range(20)])
+    assert "[" in rate_table({"D1": estimate_rate(many, "D1", theory=-0.5)})
 
 
 def test_plot_writes_the_asked_file(finished, moestat, tmp_path):
@@ -87,6 +118,11 @@ def test_replay(finished, moestat):
     code, _, err = moestat("replay", finished[0], "--n", 301, "--rep", 2)
     assert code == 2
     assert "no records of n=301" in err
+    code, _, err = moestat("replay", finished[0], "--n", 300, "--rep", 2, "--fit", "foo")
+    assert code == 2
+    assert "has no fit 'foo'; its fits are k2" in err
+    _, _, err = moestat("replay", finished[0], "--n", 300, "--rep", 2, "--experts", 7)
+    assert "no records of 7 experts at n=300, rep=2; there are 2" in err
 
 
 def test_list_names_theorem_exponents_and_cost(moestat):

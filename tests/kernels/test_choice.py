@@ -133,6 +133,7 @@ def test_cache_directory_without_a_writable_home(tmp_path: Path, monkeypatch: py
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
+    (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     folder = kernels.cache_directory()
     assert folder.is_dir()

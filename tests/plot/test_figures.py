@@ -68,6 +68,45 @@ def test_given_axes_are_used_and_global_settings_kept(rate):
     assert type(own.get_layout_engine()).__name__ == "ConstrainedLayoutEngine"
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_labels_of_several_rates_are_whole_and_apart(own):
+    """On a default axis, too: names inside the axis, none over another, tick labels apart, no data under the names."""
+    import matplotlib.pyplot as plt
+
+    rng = np.random.default_rng(0)
+    n = np.repeat([100.0 * 2**i for i in range(11)], 20)
+    rates = {
+        name: estimate_rate(pd.DataFrame({"n": n, "value": c * n**-0.5 * rng.lognormal(0, 0.3, n.size)}), name)
+        for name, c in (("D1", 5), ("hellinger", 1), ("tv", 1.05), ("l2", 0.95), ("merged", 5.1))
+    }
+    ax = plot.plot_rates(rates) if own else plot.plot_rates(rates, plt.figure().add_subplot())
+    plt.close("all")
+    ax.figure.draw_without_rendering()
+    names = [text.get_window_extent() for text in ax.texts]
+    assert len(names) == 5
+    inside = ax.get_window_extent()
+    data_end = ax.transData.transform((n.max(), 0.01))[0]
+    for box in names:
+        assert inside.x0 <= box.x0 <= box.x1 <= inside.x1
+        assert inside.y0 - 5 <= box.y0 <= box.y1 <= inside.y1 + 5
+        assert box.x0 > data_end
+    ticks = [tick.get_window_extent() for tick in ax.get_xticklabels()]
+    assert len(ticks) >= 3
+    for boxes in (names, ticks):
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_slope_text_lies_over_the_error_bars_and_without_an_empty_interval(rate):
+    label = next(text for text in plot.plot_rate(rate).texts if text.get_text().startswith("slope"))
+    bars = [bar.get_zorder() for bar in plot.plot_rate(rate).collections]
+    assert label.get_zorder() > max(bars)
+    assert label.get_path_effects()
+    few = pd.DataFrame({"n": [100, 100, 200, 200], "value": [1.0, 1.5, 0.6, 0.8]})
+    texts = [text.get_text() for text in plot.plot_rate(estimate_rate(few, "D1", theory=-0.5)).texts]
+    assert any(text.startswith("slope") for text in texts)
+    assert not any("[" in text for text in texts)
+
+
 @pytest.mark.parametrize("kind", ["pdf", "svg", "png"])
 def test_files_are_reproducible(rate, tmp_path, kind):
     files = [plot.save_figure(plot.plot_rate(rate).figure, tmp_path / f"{i}.{kind}") for i in (1, 2)]
@@ -99,10 +138,10 @@ def test_run_figure_chooses_its_panels(records):
     frame, scenario = records
     figure = plot.run_figure(frame, scenario, estimate_rates(frame, scenario))
     titles = [ax.get_title(loc="left") for ax in figure.axes if ax.get_visible()]
-    assert "degree k = 1 (squares: m(n))" in titles
+    assert "Degree k = 1 (squares: m(n))" in titles
     assert "KL divergence at the best m, k = 2" in titles
-    assert "equal budget m (k+1) = 12" in titles
-    assert "equal budget m (k+1) = 24" in titles
+    assert "Equal budget m (k+1) = 12" in titles
+    assert "Equal budget m (k+1) = 24" in titles
 
 
 def test_fit_figure():

@@ -32,3 +32,14 @@ def deadly_cell(scenario: Scenario, cell: Cell) -> list[dict[str, Any]]:
     if (cell.n, cell.rep) == (200, 5):
         os.kill(os.getpid(), signal.SIGKILL)
     return quick_cell(scenario, cell)
+
+
+_WARM: set[int] = set()
+
+
+def slow_first(scenario: Scenario, cell: Cell) -> list[dict[str, Any]]:
+    """The first cell of a process takes long, as where code is compiled."""
+    if os.getpid() not in _WARM:
+        _WARM.add(os.getpid())
+        time.sleep(0.4)
+    return quick_cell(scenario, cell)

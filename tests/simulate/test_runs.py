@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import random
 import signal
@@ -15,7 +17,7 @@ import pytest
 from moestat.simulate import ChangedScenarioError, Interrupted, Store, load_scenario, run
 from moestat.simulate.library import parse_scenario
 from moestat.simulate.records import digest
-from tests.simulate.fake import deadly_cell, quick_cell
+from tests.simulate.fake import deadly_cell, quick_cell, slow_first
 
 GRID, REPS = [100, 200, 400], 12
 NAME = "softmax-gaussian-exact"
@@ -43,6 +45,34 @@ def test_same_call_computes_nothing_twice(tmp_path, expected):
     again = go(tmp_path / "run")
     assert again.computed == 0
     assert digest(again.frame()) == expected
+
+
+def test_coverage_counts_the_cells_of_the_last_call(tmp_path):
+    assert go(tmp_path / "run").coverage(go(tmp_path / "run").frame()) == (36, 36)
+    frame = go(tmp_path / "run").frame()
+    some = frame[(frame["n"] != 400) | (frame["rep"] < 4)]
+    assert go(tmp_path / "run").coverage(some) == (28, 36)
+    assert go(tmp_path / "run", n_grid=[400], reps=6).coverage(some) == (4, 6)
+
+
+def test_coverage_knows_the_limit_on_experts(tmp_path):
+    many = run("polynomial-mendes-jiang", "smoke", jobs=1, out=tmp_path / "run", compute=quick_cell)
+    done, planned = many.coverage(many.frame())
+    assert done == planned > 0
+    manifest = many.path / "run.json"
+    content = json.loads(manifest.read_text(encoding="utf-8"))
+    assert content.pop("max_experts") == many.scenario.presets.smoke.max_experts
+    manifest.write_text(json.dumps(content), encoding="utf-8")  # as versions before wrote it
+    assert many.coverage(many.frame()) == (done, planned)
+
+
+def test_time_left_is_unknown_until_the_workers_are_warm(tmp_path):
+    seen = []
+    go(tmp_path / "run", compute=slow_first, progress=lambda state: seen.append((state.done, state.time_left)))
+    assert all(math.isnan(left) for done, left in seen if done < 3)
+    early = next(left for done, left in seen if done >= 6 and not math.isnan(left))
+    assert early < 1.0  # the first cell alone took 0.4 s: counted in, 36 cells would seem to need more than two seconds
+    assert seen[-1][1] == 0.0
 
 
 def test_growing_computes_only_what_is_new(tmp_path, expected):
