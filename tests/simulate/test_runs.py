@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -68,11 +69,12 @@ def test_coverage_knows_the_limit_on_experts(tmp_path):
 
 def test_time_left_is_unknown_until_the_workers_are_warm(tmp_path):
     seen = []
-    go(tmp_path / "run", compute=slow_first, progress=lambda state: seen.append((state.done, state.time_left)))
-    assert all(math.isnan(left) for done, left in seen if done < 3)
-    early = next(left for done, left in seen if done >= 6 and not math.isnan(left))
-    assert early < 1.0  # the first cell alone took 0.4 s: counted in, 36 cells would seem to need more than two seconds
-    assert seen[-1][1] == 0.0
+    go(tmp_path / "run", compute=slow_first, progress=lambda state: seen.append(copy.copy(state)))
+    assert all(math.isnan(state.time_left) for state in seen if state.done < 3)
+    early = next(state for state in seen if state.done >= 6)
+    with_the_first_cell = early.seconds * (early.work_total / early.work_done - 1)
+    assert 0 < early.time_left < with_the_first_cell / 1.5
+    assert seen[-1].time_left == 0.0
 
 
 def test_growing_computes_only_what_is_new(tmp_path, expected):
