@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from scipy import stats
+
+from .lines import CENTRES, Statistic, lack_of_fit_test, line, resampled, slope_interval, standard_error, trimmed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RateEstimate", "RatePoint", "Statistic", "estimate_rate"]
 
-Statistic = Literal["mean", "median", "trimmed"]
 Verdict = Literal["consistent", "faster", "slower", "not asymptotic yet", "uncertified", "no theory"]
 MIN_POINTS = 3
 MIN_FREEDOM = 10  # replicates beyond the first, over all sizes: with fewer the Student factor outgrows the slope
@@ -137,42 +136,6 @@ class RateEstimate:
         }
 
 
-def _trimmed(values: Array, axis: int) -> Array:
-    result: Array = stats.trim_mean(values, 0.1, axis=axis)
-    return result
-
-
-_CENTRES: dict[Statistic, Callable[[Array, int], Array]] = {
-    "mean": lambda values, axis: np.mean(values, axis=axis),
-    "median": lambda values, axis: np.median(values, axis=axis),
-    "trimmed": _trimmed,
-}
-
-
-def _resampled(values: Array, centre: Callable[[Array, int], Array], n_boot: int, rng: np.random.Generator) -> Array:
-    """Bootstrap copies of a centre, (n_boot,); their spread is widened by sqrt(R / (R-1)) to be unbiased."""
-    drawn = centre(values[rng.integers(values.size, size=(n_boot, values.size))], 1)
-    here = float(centre(values, 0))
-    return here + (drawn - here) * math.sqrt(values.size / max(values.size - 1, 1))
-
-
-def _line(x: Array, y: Array, weight: Array) -> tuple[Array, Array]:
-    """Weighted least squares of the last axis of y on x: slope and intercept."""
-    total = weight.sum()
-    x0 = (weight * x).sum() / total
-    y0 = (weight * y).sum(axis=-1) / total
-    slope = (weight * (x - x0) * (y - np.expand_dims(y0, -1))).sum(axis=-1) / (weight * (x - x0) ** 2).sum()
-    return slope, y0 - slope * x0
-
-
-def _lack_of_fit(x: Array, y: Array, variance: Array, freedom: float) -> float:
-    if x.size < 3:
-        return float("nan")
-    slope, intercept = _line(x, y, 1 / variance)
-    q = float((((y - intercept - slope * x) ** 2) / variance).sum()) / (x.size - 2)
-    return float(stats.f.sf(q, x.size - 2, freedom))
-
-
 def _verdict(
     ci: tuple[float, float], upper: tuple[float, float] | None, theory: float | None, bound: str, p: float, points: int
 ) -> Verdict:
@@ -270,17 +233,17 @@ def estimate_rate(
         good = value[here & np.isfinite(value)]
         if good.size == 0:
             continue
-        boot = {name: _resampled(good, centre, n_boot, rng) for name, centre in _CENTRES.items()}
+        boot = {name: resampled(good, centre, n_boot, rng) for name, centre in CENTRES.items()}
         points.append(
             RatePoint(
                 n, int(here.sum()), int(here.sum()) - good.size, int((here & ~certified).sum()), float(active[here].mean()),
-                mean=float(good.mean()), mean_se=_standard_error(good),
+                mean=float(good.mean()), mean_se=standard_error(good),
                 median=float(np.median(good)), median_se=float(boot["median"].std()),
-                trimmed=float(_trimmed(good, 0)), trimmed_se=float(boot["trimmed"].std()),
+                trimmed=float(trimmed(good, 0)), trimmed_se=float(boot["trimmed"].std()),
             )
         )  # fmt: skip
-        centre = float(_CENTRES[statistic](good, 0))
-        spread = _standard_error(good) if statistic == "mean" else float(boot[statistic].std())
+        centre = float(CENTRES[statistic](good, 0))
+        spread = standard_error(good) if statistic == "mean" else float(boot[statistic].std())
         if good.size >= 2 and centre > 0:
             centres.append((n, centre))
             copies.append(boot[statistic])
@@ -303,12 +266,12 @@ def estimate_rate(
     own = np.maximum(cv2, 1e-24)
     variance = (0.25 * own + 0.75 * own.mean()) / counts
     first, freedom = 0, float((counts - 1).sum())
-    while (p := _lack_of_fit(x[first:], y[first:], variance[first:], freedom)) < LACK_OF_FIT:
+    while (p := lack_of_fit_test(x[first:], y[first:], variance[first:], freedom)) < LACK_OF_FIT:
         if x.size - first <= MIN_POINTS:
             break
         first += 1
     weight = 1 / variance[first:]
-    slope, intercept = (float(v) for v in _line(x[first:], y[first:], weight))
+    slope, intercept = (float(v) for v in line(x[first:], y[first:], weight))
     # a resampled centre is positive as long as the values are; guard the logarithm for few, tiny replicates
     log_copies = np.log(np.maximum(np.stack(copies, axis=1), 1e-300))
     # the same steadied variance as in the weights: replicates without an outlier would claim too much
@@ -316,9 +279,9 @@ def estimate_rate(
 
     def interval(start: int) -> tuple[float, float]:
         xs, w = x[first + start :], weight[start:]
-        here = float(_line(xs, y[first + start :], w)[0])
-        copied = _line(xs, log_copies[:, start:], w)[0]
-        return _interval(here, copied, level, float((counts[first + start :] - 1).sum()))
+        here = float(line(xs, y[first + start :], w)[0])
+        copied = line(xs, log_copies[:, start:], w)[0]
+        return slope_interval(here, copied, level, float((counts[first + start :] - 1).sum()))
 
     ci = interval(0)
     half = (x.size - first) // 2
@@ -336,18 +299,6 @@ def estimate_rate(
         constant=constant, constant_se=constant_se,
         larger=None if upper is None else (used[half], *upper),
     )  # fmt: skip
-
-
-def _standard_error(values: Array) -> float:
-    return float(values.std(ddof=1) / math.sqrt(values.size)) if values.size > 1 else math.nan
-
-
-def _interval(slope: float, copies: Array, level: float, freedom: float) -> tuple[float, float]:
-    """Percentile interval, widened from normal to Student quantiles when replicates are few."""
-    tail = (1 - level) / 2
-    low, high = np.quantile(copies, [tail, 1 - tail])
-    widen = float(stats.t.ppf(1 - tail, max(freedom, 1.0)) / stats.norm.ppf(1 - tail))
-    return float(slope + widen * (low - slope)), float(slope + widen * (high - slope))
 
 
 def _constant(points: list[RatePoint], used: tuple[int, ...], theory: float | None) -> tuple[float, float]:

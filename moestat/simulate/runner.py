@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .library import load_scenario
+from .progress import Progress
 from .scenario import Cell, Scenario
 from .store import Store
 
@@ -34,37 +35,6 @@ _ONE_THREAD = dict.fromkeys(
 
 class Interrupted(KeyboardInterrupt):
     """The run was stopped from outside; all finished chunks are on disk."""
-
-
-@dataclass
-class Progress:
-    """What a progress display needs; updated in place, one object for the whole run."""
-
-    total: int
-    recorded: int
-    done: int = 0
-    failures: int = 0
-    uncertified: int = 0
-    seconds: float = 0.0
-    work_done: float = 0.0
-    work_total: float = 0.0
-    warm: tuple[float, float] | None = None
-    """Seconds and work done when every worker had compiled its code: what is left is predicted from there."""
-    by_n: dict[int, list[int]] = field(default_factory=dict)
-    """Sample size -> [cells done, cells in all]."""
-
-    @property
-    def rate(self) -> float:
-        """Cells a second."""
-        return self.done / self.seconds if self.seconds > 0 else 0.0
-
-    @property
-    def time_left(self) -> float:
-        """Seconds left, at the speed since the workers are warm; NaN until a few cells are done."""
-        if self.warm is None or self.work_done <= self.warm[1]:
-            return 0.0 if self.done == self.total else float("nan")
-        seconds, work = self.warm
-        return (self.seconds - seconds) * (self.work_total - self.work_done) / (self.work_done - work)
 
 
 @dataclass(frozen=True)
