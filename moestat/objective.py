@@ -78,6 +78,7 @@ class Objective:
         self.bounds = self._bounds(bounds)
         self.tie = layout.tie()
         self.size = block_size(layout.n_experts)
+        self.raw = rows.gate_map.transform is None and rows.expert_map.transform is None
         self.n_jobs = n_jobs
         self.pool = ThreadPoolExecutor(n_jobs) if n_jobs > 1 and rows.n > self.size else None
         self.n_passes = 0

@@ -81,11 +81,15 @@ def active_set(objective: Objective, theta: Array, gradient: Array) -> NDArray[n
     return np.asarray(at_low | at_high)
 
 
-def scaled_information(hessian: Array) -> tuple[Array, Array]:
-    """Information divided by the roots of its diagonal, and those roots."""
+def scaled_information(hessian: Array, raw: bool = False) -> tuple[Array, Array]:
+    """Information divided by the roots of its diagonal, and those roots.
+
+    In orthonormal coordinates a diagonal entry 14 orders below the largest is rounding (an idle expert); in the user's own
+    coordinates (`raw`, under a box) it may be the unit of a column.
+    """
     diagonal = np.abs(np.diag(hessian))
     largest = float(diagonal.max(initial=0.0))
-    d = np.sqrt(np.where(diagonal > 1e-14 * largest, diagonal, max(largest, 1e-300)))
+    d = np.sqrt(np.where(diagonal > (1e-40 if raw else 1e-14) * largest, diagonal, max(largest, 1e-300)))
     return -hessian / d / d[:, None], d
 
 
@@ -141,7 +145,7 @@ def local_model(objective: Objective, theta: Array) -> LocalModel:
         return LocalModel(value, gradient, hessian, free, none, none, np.zeros((0, 0)), none)
     free = ~active_set(objective, theta, gradient)
     part = hessian if free.all() else hessian[np.ix_(free, free)]
-    information, d = scaled_information(part)
+    information, d = scaled_information(part, objective.raw)
     values, vectors = np.linalg.eigh(information) if free.any() else (np.zeros(0), np.zeros((0, 0)))
     return LocalModel(value, gradient, hessian, free, d, values, vectors, vectors.T @ (gradient[free] / d))
 

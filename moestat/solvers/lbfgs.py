@@ -27,7 +27,7 @@ class LBFGS:
         """Run SciPy's L-BFGS-B from the current point, with scales renewed there."""
         from scipy.optimize import minimize
 
-        d = scaled_information(objective.derivatives(state.theta)[2])[1]
+        d = scaled_information(objective.derivatives(state.theta)[2], objective.raw)[1]
 
         def negative(scaled: Array) -> tuple[float, Array]:
             value, gradient = objective.gradient(scaled / d)

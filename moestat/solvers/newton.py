@@ -77,7 +77,7 @@ def box_step(objective: Objective, theta: Array, model: LocalModel, radius: floa
         step[crossing] = np.clip(target, low, high)[crossing] - theta[crossing]
         free = free & ~crossing
         if free.any():
-            information, d = scaled_information(model.hessian[np.ix_(free, free)])
+            information, d = scaled_information(model.hessian[np.ix_(free, free)], objective.raw)
             values, vectors = np.linalg.eigh(information)
             along = vectors.T @ ((model.gradient + model.hessian @ np.where(free, 0.0, step))[free] / d)
     return step

@@ -197,3 +197,28 @@ def test_information_criteria_take_weights_as_repetitions() -> None:
     repeated = np.repeat(X, weight, axis=0), np.repeat(y, weight)
     for name in ("aic", "bic", "icl"):
         assert getattr(est, name)(X, y, weight) == pytest.approx(getattr(est, name)(*repeated), rel=1e-12)
+
+
+@pytest.mark.parametrize("solver", ["newton", "auto", "lbfgs"])
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+def test_a_box_does_not_depend_on_the_unit_of_x(solver: str, unit: float) -> None:
+    """Under a box the user's coordinates are kept: parameters may then differ by many orders of magnitude."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 1))
+    y = np.where(X[:, 0] + 0.3 * rng.normal(size=200) > 0, 1 + X[:, 0], -2 * X[:, 0]) + 0.4 * rng.normal(size=200)
+    box = {"expert_scale": (1e-3, 20.0)}
+
+    def start(u: float) -> dict[str, list[list[float]] | list[float]]:
+        return {
+            "gate_coef": [[2 / u], [0.0]],
+            "gate_intercept": [0.0, 0.0],
+            "expert_coef": [[0.8 / u], [-1.5 / u]],
+            "expert_intercept": [0.8, 0.1],
+            "expert_scale": [0.5, 0.5],
+        }
+
+    plain = fit_mixture(X, y, init=start(1.0), box=box).result
+    scaled = fit_mixture(X * unit, y, init=start(unit), box=box, solver=solver).result
+    assert scaled.converged
+    assert scaled.certificate.rank == scaled.certificate.n_params == plain.certificate.n_params
+    assert scaled.loglik == pytest.approx(plain.loglik, abs=1e-7)
