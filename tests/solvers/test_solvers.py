@@ -62,13 +62,18 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("solver", ["em", "squarem", "newton", "auto"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("case", "solver"),
+    [
+        (case, solver)
+        for case, arguments in CASES.items()
+        for solver in ("em", "squarem", "newton", "auto")
+        if "box" not in arguments or solver in ("newton", "auto")  # EM refuses a box, see below
+    ],
+)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_no_step_lowers_the_loglik(solver: str, case: str, seed: int) -> None:
     arguments = dict(CASES[case])
-    if "box" in arguments and solver in ("em", "squarem"):
-        return  # refused, see below
     d = arguments.pop("n_responses", 1)
     X, y = data(n_responses=d)
     start = rough_start(arguments.get("n_experts", 2), seed, d)
