@@ -68,7 +68,8 @@ def test_fit_reaches_the_maximiser(name: str, solver: str) -> None:
         sample_weight=weight,
         init=start(case),
         solver=solver,
-        tol=TIGHT,
+        # EM's extrapolation converges linearly and stops where tol says; Newton's last steps reach rounding at any tol
+        tol=TIGHT if solver == "squarem" else 1e-8,
     )
     exact = float(maximum["loglik"])
     assert fitted.result.certificate.certified
