@@ -39,7 +39,9 @@ class Status(Enum):
         return self in (Status.CERTIFIED, Status.SEPARATED)
 
 
-POLISHED = 1e-20  # nats: scores at rounding, parameters to about 1e-10 standard errors; no further step is worth its pass
+POLISHED = (
+    1e-20  # nats: scores at rounding, parameters to about 1e-10 standard errors; no further step is worth its pass
+)
 
 
 @dataclass(frozen=True)
