@@ -1,0 +1,159 @@
+"""Gates as functions of scores: any map from x to scores, any normaliser from scores to log-probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moestat.gates.base import Array, Gate
+
+
+@dataclass(frozen=True)
+class ScoreGate(Gate):
+    """A gate `log π_k(x) = N_k(s_1(x), …, s_S(x))` with scores `s_j(x) = map(x; γ_j)`.
+
+    A subclass gives the number of scores and the normaliser `log_prob`; that is enough. `jacobian` and `curvature` have numerical
+    defaults (complex steps, then differences of these, good to about eight digits), which closed forms replace. The map is
+    linear in the features, `s_j = γ_jᵀ z`, unless `scores`, `score_jacobian` and `score_curvature` say otherwise.
+
+    Shapes: scores `(S, B)`, log-probabilities `(K, B)`, coefficients `γ (S, p)`, features `z (q, B)`, the constant first.
+    """
+
+    raw_features: ClassVar[bool] = False  # the map needs the user's own columns, not orthonormal combinations of them
+
+    # -- shape --------------------------------------------------------------------------------------------------------
+
+    def n_scores(self, n_experts: int) -> int:
+        """Number S of scores for K experts."""
+        raise NotImplementedError
+
+    def n_coef(self, n_features: int) -> int:
+        """Coefficients p of one score for q features."""
+        return n_features
+
+    def index(self, n_experts: int, n_features: int) -> NDArray[np.int64]:
+        """For each coefficient `(S, p)` the number of the free parameter it equals; -1 where it is pinned at zero."""
+        shape = self.n_scores(n_experts), self.n_coef(n_features)
+        return np.arange(shape[0] * shape[1]).reshape(shape)
+
+    def bounds(self, n_experts: int, n_features: int) -> tuple[Array, Array] | None:
+        """Lower and upper bounds `(S, p)` of the coefficients, or None."""
+        return None
+
+    # -- the map ------------------------------------------------------------------------------------------------------
+
+    def scores(self, gamma: Array, z: Array) -> Array:
+        """Scores `(S, B)`."""
+        return np.asarray(gamma @ z)
+
+    def score_jacobian(self, gamma: Array, z: Array) -> Array:
+        """`∂s_j/∂γ_j`, `(S, p, B)`, or `(1, q, B)` where it is the same for every score (a linear map)."""
+        return z[None]
+
+    def score_curvature(self, gamma: Array, z: Array, weight: Array) -> Array | None:
+        """`Σ_b weight_jb ∂²s_j/∂γ_j∂γ_jᵀ`, `(S, p, p)`, for `weight (S, B)`; None where it vanishes."""
+        return None
+
+    # -- the normaliser -----------------------------------------------------------------------------------------------
+
+    def log_prob(self, scores: Array) -> Array:
+        """`log π`, `(K, B)`; `-inf` where an expert is switched off."""
+        raise NotImplementedError
+
+    def jacobian(self, scores: Array, log_prob: Array) -> Array:
+        """`∂ log π_k/∂s_j`, `(K, S, B)`; anything finite where `log π_k` is `-inf`."""
+        h = 1e-30
+        out = np.empty((len(log_prob), *scores.shape))
+        for j in range(len(scores)):
+            moved = scores.astype(complex)
+            moved[j] += 1j * h
+            out[:, j] = self.log_prob(moved).imag / h
+        return out
+
+    def curvature(self, scores: Array, log_prob: Array, weight: Array) -> Array:
+        """`Σ_k weight_k ∂² log π_k/∂s_i∂s_j`, `(S, S, B)`, for `weight (K, B)`, which is zero where `log π_k` is `-inf`."""
+        out = np.empty((len(scores), *scores.shape))
+        for j in range(len(scores)):
+            total = np.zeros_like(scores)
+            for step, factor in ((1.0, 8.0), (2.0, -1.0)):  # central differences of fourth order
+                h = 1e-3 * step
+                for sign in (1.0, -1.0):
+                    moved = scores.copy()
+                    moved[j] += sign * h
+                    slope = self.jacobian(moved, self.log_prob(moved))
+                    total += sign * factor / (12.0 * 1e-3) * np.einsum("kb,ksb->sb", weight, slope)
+            out[j] = total
+        return np.asarray(0.5 * (out + out.swapaxes(0, 1)))
+
+    def forward(self, gamma: Array, z: Array) -> tuple[Array, Array]:
+        """Scores and log-probabilities."""
+        scores = self.scores(gamma, z)
+        return scores, self.log_prob(scores)
+
+    # -- starts and warm-up -------------------------------------------------------------------------------------------
+
+    def start(self, resp: Array, z: Array) -> Array:
+        """Coefficients `(S, p)` from which the first M-step of the gate starts, for responsibilities `(K, n)` (weighted)."""
+        return np.zeros((self.n_scores(len(resp)), self.n_coef(len(z))))
+
+    # -- parameters ---------------------------------------------------------------------------------------------------
+
+    def canonical(self, gamma: Array) -> Array:
+        """The representative of `γ (S, p)` under the gate's own invariances; idempotent, and the density is unchanged."""
+        return gamma
+
+    def permute(self, gamma: Array, order: Sequence[int]) -> Array:
+        """Coefficients of the gate with its experts in another order.
+
+        Raises
+        ------
+        ValueError
+            If the gate does not allow the order (a hierarchy, say).
+        """
+        return gamma[list(order)]
+
+    def to_params(self, gamma: Array, n_experts: int) -> dict[str, Array]:
+        """Entries of the public parameter dictionary of raw coefficients `γ (S, p)`."""
+        return {"gate_coef": gamma[:, 1:], "gate_intercept": gamma[:, 0]}
+
+    def from_params(self, params: Mapping[str, Any], n_experts: int, n_features: int) -> Array:
+        """Raw coefficients `γ (S, p)` of a public parameter dictionary, for q raw features.
+
+        Raises
+        ------
+        ValueError
+            If an entry is missing or of the wrong shape.
+        """
+        s = self.n_scores(n_experts)
+        intercept = read_entry(params, "gate_intercept", (s,))
+        coef = read_entry(params, "gate_coef", (s, n_features - 1)) if n_features > 1 else np.zeros((s, 0))
+        return np.column_stack([intercept, coef])
+
+    def names(self, n_experts: int, terms: Sequence[str]) -> list[list[str]]:
+        """Names of the coefficients `(S, p)`, `terms` the names of the features (`Intercept` first)."""
+        return [[f"gate[{j + 1}]:{term}" for term in terms] for j in range(self.n_scores(n_experts))]
+
+
+def read_entry(params: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> Array:
+    """A finite float array of that shape from a parameter dictionary.
+
+    Raises
+    ------
+    ValueError
+        If it is missing, not numeric, not finite or of another shape.
+    """
+    if name not in params:
+        raise ValueError(f"params lacks {name!r}; it has {sorted(params)}.")
+    try:
+        value = np.array(params[name], dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"params[{name!r}] must be a numeric array; got {params[name]!r}.") from error
+    if value.shape != shape:
+        raise ValueError(f"params[{name!r}] has shape {value.shape}; expected {shape}.")
+    if not np.isfinite(value).all():
+        raise ValueError(f"params[{name!r}] must be finite; got {value.tolist()}.")
+    return value
