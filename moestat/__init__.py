@@ -19,7 +19,13 @@ if TYPE_CHECKING:
         simulate,
         solvers,
     )
-    from .estimators import GaussianMoERegressor, MoERegressor, PolynomialMoERegressor
+    from .estimators import (
+        GaussianMoERegressor,
+        MoEClassifier,
+        MoERegressor,
+        MultinomialMoEClassifier,
+        PolynomialMoERegressor,
+    )
     from .fitting import Start, fit_mixture
     from .formulas import formula
     from .mixing_measure import MixingMeasure
@@ -32,7 +38,9 @@ __all__ = [
     "ConditionalMixture",
     "GaussianMoERegressor",
     "MixingMeasure",
+    "MoEClassifier",
     "MoERegressor",
+    "MultinomialMoEClassifier",
     "PolynomialMoERegressor",
     "Start",
     "__version__",
@@ -70,7 +78,9 @@ _HOME = {
     "ConditionalMixture": "mixture",
     "GaussianMoERegressor": "estimators",
     "MixingMeasure": "mixing_measure",
+    "MoEClassifier": "estimators",
     "MoERegressor": "estimators",
+    "MultinomialMoEClassifier": "estimators",
     "PolynomialMoERegressor": "estimators",
     "Start": "fitting",
     "fit_mixture": "fitting",

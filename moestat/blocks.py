@@ -10,12 +10,13 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from moestat.maps import PolynomialMap
+from moestat.maps import FeatureMap
 
 Array = NDArray[np.float64]
 T = TypeVar("T")
 
 STORED_BYTES = 64 * 2**20  # features above this size are built block by block in every pass instead of being kept
+NONE: Array = np.empty(0)  # no weights, no offset
 GROUPS = 64  # the order of summation depends on this number only, so that results are bit-identical for every n_jobs
 
 
@@ -26,6 +27,7 @@ class Block(NamedTuple):
     expert_features: Array
     y: Array
     weight: Array
+    offset: Array
     start: int
     stop: int
     row: int
@@ -35,17 +37,18 @@ class Block(NamedTuple):
 class Rows:
     """The data of a fit: `X (n, d)`, `y (n, D)`, weights `(n,)` or empty for one each, and how they are transformed.
 
-    Gate and experts see the features of their maps and the responses `(y - y_center) / y_scale`, rows in the last axis.
+    An offset `(n,)`, or empty for none, is added to the first predictor of every expert. Gate and experts see the features of their maps and the responses `(y - y_center) / y_scale`, rows in the last axis.
     """
 
     X: Array
     y: Array
     weight: Array
-    gate_map: PolynomialMap
-    expert_map: PolynomialMap
+    gate_map: FeatureMap
+    expert_map: FeatureMap
     y_center: Array
     y_scale: Array
-    stored: tuple[Array, Array, Array] | None
+    offset: Array
+    stored: tuple[Array, Array, Array] | None = None
 
     @classmethod
     def build(
@@ -53,13 +56,14 @@ class Rows:
         X: Array,
         y: Array,
         weight: Array,
-        maps: tuple[PolynomialMap, PolynomialMap],
+        maps: tuple[FeatureMap, FeatureMap],
         y_center: Array | float = 0.0,
         y_scale: Array | float = 1.0,
+        offset: Array = NONE,
     ) -> Rows:
         """Keep what is computed from the data if it is small enough."""
         d = y.shape[1]
-        rows = cls(X, y, weight, *maps, np.broadcast_to(y_center, (d,)), np.broadcast_to(y_scale, (d,)), None)
+        rows = cls(X, y, weight, *maps, np.broadcast_to(y_center, (d,)), np.broadcast_to(y_scale, (d,)), offset)
         q = maps[0].n_features + (0 if maps[0] is maps[1] else maps[1].n_features)
         return replace(rows, stored=rows._transformed(0, len(X))) if 8 * q * len(X) <= STORED_BYTES else rows
 
@@ -83,9 +87,10 @@ class Rows:
     def block(self, start: int, stop: int) -> Block:
         """The rows from `start` to `stop`."""
         if self.stored is not None:
-            return Block(*self.stored, self.weight, start, stop, start)
+            return Block(*self.stored, self.weight, self.offset, start, stop, start)
         weight = self.weight[start:stop] if self.weight.size else self.weight
-        return Block(*self._transformed(start, stop), weight, 0, stop - start, start)
+        offset = self.offset[start:stop] if self.offset.size else self.offset
+        return Block(*self._transformed(start, stop), weight, offset, 0, stop - start, start)
 
 
 def block_size(n_experts: int) -> int:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from moestat.experts.base import BaseExpert
+from moestat.gates.base import Gate
 
 Array = NDArray[np.float64]
 
@@ -27,6 +30,7 @@ class Data:
     weight: Array
     vector_y: bool
     kept: NDArray[np.bool_] | None = None
+    offset: Array = field(default_factory=lambda: np.empty(0))
 
 
 def numeric(name: str, value: ArrayLike) -> Array:
@@ -59,7 +63,9 @@ def _where(place: tuple[int, ...]) -> str:
     return f"row {place[0]}" + (f", column {place[1]}" if len(place) > 1 else "") if place else "its only entry"
 
 
-def data(X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, n_experts: Any) -> Data:
+def data(
+    X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, n_experts: Any, offset: ArrayLike | None = None
+) -> Data:
     """Data of a fit.
 
     Raises
@@ -80,7 +86,11 @@ def data(X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, n_experts:
         raise ValueError("y has no columns; expected at least one response.")
     if not len(features):
         raise ValueError("X and y have no rows; give at least n_experts of them.")
-    weight, kept = np.empty(0), None
+    weight, kept, shift = np.empty(0), None, np.empty(0)
+    if offset is not None:
+        shift = numeric("offset", offset)
+        if shift.shape != (len(features),):
+            raise ValueError(f"offset has shape {shift.shape}; expected ({len(features)},), one number a row.")
     if sample_weight is not None:
         weight = numeric("sample_weight", sample_weight)
         if weight.shape != (len(features),):
@@ -92,10 +102,31 @@ def data(X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, n_experts:
         if not weight.all():
             kept = weight > 0.0
             features, target, weight = features[kept], target[kept], weight[kept]
+            shift = shift[kept] if shift.size else shift
         if (weight == 1.0).all():
             weight = np.empty(0)
     vector_y = target.ndim == 1
-    return Data(features, target[:, None] if vector_y else target, np.ascontiguousarray(weight), vector_y, kept)
+    y_columns = target[:, None] if vector_y else target
+    return Data(features, y_columns, np.ascontiguousarray(weight), vector_y, kept, np.ascontiguousarray(shift))
+
+
+def fits_together(gate: Gate, expert: BaseExpert, gate_l2: float, rows: Data) -> None:
+    """What a likelihood fit refuses: unnormalised gates, penalties and offsets where they mean nothing.
+
+    Raises
+    ------
+    ValueError
+        With what would be right.
+    """
+    if not gate.normalised:
+        raise ValueError(
+            f"the weights of gate={gate!r} do not sum to one, so that there is no density to maximise; "
+            "use objective='least_squares', or the normalised gate."
+        )
+    if gate_l2 and gate.raw_features:
+        raise ValueError(f"gate_l2={gate_l2:g} penalises slopes, and gate={gate!r} has none; use gate_l2=0 and a box.")
+    if rows.offset.size and expert.closed_form and expert.location_scale:
+        raise ValueError("an offset of Gaussian experts is a shift of the response: subtract it from y.")
 
 
 def enough_rows(n_distinct: int, n_experts: int) -> None:

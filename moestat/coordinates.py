@@ -11,10 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from moestat import parameters as pm
 from moestat.blocks import Rows
+from moestat.box import box_bounds
+from moestat.checks import Data
+from moestat.experts.base import BaseExpert
 from moestat.experts.gaussian import GaussianExpert
 from moestat.gates.base import Gate
+from moestat.general import objective_for
 from moestat.layout import Layout, Parameters
-from moestat.maps import PolynomialMap
+from moestat.maps import FeatureMap, make_map
 from moestat.mixture import ConditionalMixture
 from moestat.objective import Objective
 
@@ -32,11 +36,11 @@ class Coordinates:
     coordinates only.
     """
 
-    gate_map: PolynomialMap
-    expert_map: PolynomialMap
+    gate_map: FeatureMap
+    expert_map: FeatureMap
     y_center: Array
     y_scale: Array
-    y_deviation: Array
+    floor_unit: Array  # the variance floor's root is a multiple of it
     layout: Layout
     n_features: int
     vector_y: bool
@@ -51,7 +55,7 @@ class Coordinates:
         weight: Array,
         *,
         gate: Gate,
-        expert: GaussianExpert,
+        expert: BaseExpert,
         n_experts: int,
         gate_columns: Sequence[int],
         expert_columns: Sequence[int],
@@ -63,55 +67,57 @@ class Coordinates:
         w = weight if weight.size else None
         gate_spec = (gate.degree, tuple(gate_columns) if gate.degree else ())
         expert_spec = (expert.degree, tuple(expert_columns) if expert.degree else ())
-        build = PolynomialMap.raw if raw else (lambda degree, columns: PolynomialMap.fit(X, degree, columns, w))
-        gate_map = build(*gate_spec)
-        expert_map = gate_map if gate_spec == expert_spec else build(*expert_spec)
+        gate_map = make_map(*gate_spec, inputs=gate.inputs(), X=None if raw or gate.raw_features else X, weight=w)
+        plain = gate.inputs() is None and gate.raw_features == expert.raw_features
+        same = gate_spec == expert_spec and plain
+        expert_map = (
+            gate_map if same else make_map(*expert_spec, X=None if raw or expert.raw_features else X, weight=w)
+        )
+        expert.check(y)
+        d = expert.n_predictors(y)
         center, deviation = weighted_center_scale(y, w)
-        known = expert.known_scale
-        if known is None and not (deviation > 1e-12 * np.abs(center)).all():
-            column = int(np.flatnonzero(~(deviation > 1e-12 * np.abs(center)))[0])
-            raise ValueError(
-                f"y{'' if vector_y else f' (column {column})'} is constant to rounding ({center[column]:g} ± {deviation[column]:.1g}): "
-                "the likelihood of a Gaussian expert with free variance is unbounded there. "
-                "Give a response that varies, or a known standard deviation (variance=...)."
-            )
-        d = y.shape[1]
-        y_center, y_scale = (np.zeros(d), np.ones(d)) if raw else (center, np.where(deviation > 0, deviation, 1.0))
-        if expert.covariance == "spherical" and d > 1:
-            y_scale = np.full(d, np.sqrt(np.mean(y_scale**2)))
+        if expert.location_scale:
+            _refuse_constant(expert, center, deviation, vector_y)
+        cols = y.shape[1]
+        y_center, y_scale = np.zeros(cols), np.ones(cols)
+        if expert.location_scale and not raw and not expert.raw_features:
+            y_center, y_scale = center, np.where(deviation > 0, deviation, 1.0)
         scale = np.zeros((n_experts, expert.n_scale(d)))
-        if known is not None:
-            sd = np.broadcast_to(_known(known, n_experts, d), (n_experts, d)) / y_scale
-            if expert.covariance == "spherical" and not (sd == sd[:, :1]).all():
-                raise ValueError(
-                    f"variance={known.tolist()} differs between the responses, but covariance='spherical' makes it the same; "
-                    "use covariance='diag', or one standard deviation an expert."
-                )
-            scale = expert.scale_parameters(sd[:, :, None] ** 2 * np.eye(d), np.full(d, 1e-150))
-        layout = Layout(gate, expert, n_experts, d, gate_map.n_features, expert_map.n_features, scale)
+        if isinstance(expert, GaussianExpert):
+            if expert.covariance == "spherical" and cols > 1:
+                y_scale = np.full(cols, np.sqrt(np.mean(y_scale**2)))
+            scale = _known_scalars(expert, n_experts, y_scale)
+        layout = Layout(gate, expert, n_experts, d, cols, gate_map.n_features, expert_map.n_features, scale)
         names = None if feature_names is None else tuple(feature_names)
         metric = np.atleast_2d(np.cov(gate_map.features(X)[1:], aweights=w, ddof=0)) if raw and gate_spec[1] else None
-        return cls(gate_map, expert_map, y_center, y_scale, deviation, layout, X.shape[1], vector_y, names, metric)
+        unit = deviation if expert.location_scale else expert.floor_unit(y, w)
+        return cls(gate_map, expert_map, y_center, y_scale, unit, layout, X.shape[1], vector_y, names, metric)
 
     def objective(
         self,
-        X: Array,
-        y: Array,
-        weight: Array,
+        data: Data,
         *,
         gate_l2: float,
         variance_floor: float,
         bounds: Array | None,
         n_jobs: int = 1,
     ) -> Objective:
-        """The log-likelihood of rows `X`, `y (n, D)`."""
-        rows = Rows.build(X, y, weight, (self.gate_map, self.expert_map), self.y_center, self.y_scale)
-        floor = np.sqrt(max(variance_floor, SMALLEST_FLOOR)) * self.y_deviation / self.y_scale
-        if self.layout.expert.covariance == "spherical":
+        """The log-likelihood of rows."""
+        maps = (self.gate_map, self.expert_map)
+        rows = Rows.build(data.X, data.y, data.weight, maps, self.y_center, self.y_scale, data.offset)
+        floor = np.sqrt(max(variance_floor, SMALLEST_FLOOR)) * self.floor_unit
+        if self.layout.expert.location_scale:
+            floor = floor / self.y_scale
+        if getattr(self.layout.expert, "covariance", "") == "spherical":
             floor = np.full_like(floor, np.sqrt(np.mean(floor**2)))
-        floor = np.maximum(floor, 1e-150)
-        return Objective(
-            rows, self.layout, gate_l2=gate_l2, gate_metric=self.gate_metric, floor=floor, bounds=bounds, n_jobs=n_jobs
+        return objective_for(
+            rows,
+            self.layout,
+            gate_l2=gate_l2,
+            gate_metric=self.gate_metric,
+            floor=np.maximum(floor, 1e-150),
+            bounds=bounds,
+            n_jobs=n_jobs,
         )
 
     def loglik_offset(self, total_weight: float) -> float:
@@ -140,13 +146,14 @@ class Coordinates:
             If a key, shape or value is wrong.
         """
         full = dict(params)
-        known = self.layout.expert.known_scale
+        expert = self.layout.expert
+        known = expert.known_scale
         if known is not None and "expert_scale" not in full and "expert_covariance" not in full:
             k, d = self.layout.n_experts, self.layout.n_responses
             sd = np.broadcast_to(_known(known, k, d), (k, d))
             full["expert_scale"] = sd[:, 0] if self.vector_y else sd
-        layout, raw = pm.from_dict(full, self.layout.gate, self.layout.expert, self.gate_map, self.expert_map)
-        if (layout.n_experts, layout.n_responses) != (self.layout.n_experts, self.layout.n_responses):
+        layout, raw = pm.from_dict(full, self.layout.gate, expert, self.gate_map, self.expert_map)
+        if (layout.n_experts, layout.n_predictors) != (self.layout.n_experts, self.layout.n_predictors):
             raise ValueError(
                 f"the parameters of init are for {layout.n_experts} experts and {layout.n_responses} responses; "
                 f"this fit has n_experts={self.layout.n_experts} and {self.layout.n_responses} responses."
@@ -163,54 +170,12 @@ class Coordinates:
             If a name is unknown, bounds are no pair of numbers or do not broadcast, or a lower bound exceeds the upper one.
         """
         layout = self.layout
-        k, d = layout.n_experts, layout.n_responses
-        tail = () if self.vector_y else (d,)
-        shapes = {
-            "gate_intercept": (k,),
-            "gate_coef": (k, layout.q_gate - 1),
-            "expert_intercept": (k, *tail),
-            "expert_coef": (k, *tail, layout.q_expert - 1),
-            "expert_scale": (k, *tail),
-        }
-        unknown = sorted(set(box) - set(shapes))
-        if unknown:
-            raise ValueError(f"box has unknown parameters {unknown}; it may bound {sorted(shapes)}.")
-        if "expert_scale" in box and layout.expert.full(d):
-            raise ValueError("box on 'expert_scale' needs covariance='diag' or 'spherical' when y has several columns.")
-        for name, pair in box.items():
-            if not _is_pair(pair):
-                raise ValueError(f"box[{name!r}]={pair!r} must be a pair (lower, upper) of numbers; use ±inf for none.")
-        out = []
-        for side, default in ((0, -np.inf), (1, np.inf)):
-            value = {}
-            for name, shape in shapes.items():
-                try:
-                    value[name] = np.broadcast_to(
-                        np.asarray(box[name][side] if name in box else default, dtype=float), shape
-                    )
-                except ValueError as error:
-                    raise ValueError(f"box[{name!r}] has bounds that do not broadcast to the shape {shape}.") from error
-            sd = value["expert_scale"].reshape(k, d)
-            if side == 1 and not (sd > 0).all():
-                raise ValueError(f"box['expert_scale'] must leave positive values; its upper bound is {sd.tolist()}.")
-            with np.errstate(divide="ignore"):  # a lower bound of zero is none
-                log_sd = np.log(np.maximum(sd, 0.0))
-            gate = np.column_stack([value["gate_intercept"], value["gate_coef"]])
-            coef = np.concatenate(
-                [value["expert_intercept"].reshape(k, d, 1), value["expert_coef"].reshape(k, d, -1)], axis=2
-            )
-            scale = np.full(layout.known_scale.shape, default) if layout.expert.full(d) else log_sd
-            for group in layout.tied_groups():  # bounds on equal scales: all of them hold
-                scale[group] = scale[group].max() if side == 0 else scale[group].min()
-            head = gate[: layout.n_scored].ravel()
-            packed = layout.pack(Parameters(np.zeros((k, layout.q_gate)), coef, scale))
-            packed[: len(head)] = head
-            out.append(packed)
-        low, high = out
-        if (low > high).any():
-            name = self.mixture_names()[int(np.flatnonzero(low > high)[0])]
+        low, high = box_bounds(layout, box, self.vector_y)
+        bounds = np.stack([layout.pack_bounds(low), layout.pack_bounds(high)])
+        if (bounds[0] > bounds[1]).any():
+            name = self.mixture_names()[int(np.flatnonzero(bounds[0] > bounds[1])[0])]
             raise ValueError(f"box: the lower bound of {name} exceeds its upper bound.")
-        return np.vstack(out)
+        return bounds
 
     def mixture_names(self) -> list[str]:
         """Names of the free raw parameters."""
@@ -227,13 +192,30 @@ def weighted_center_scale(y: Array, weight: Array | None) -> tuple[Array, Array]
     return center, np.sqrt(share @ (y - center) ** 2)
 
 
-def _is_pair(value: Any) -> bool:
-    """Whether these are two bounds: numbers or arrays of them, infinite perhaps but never NaN."""
-    try:
-        low, high = value
-        return not any(np.isnan(np.asarray(side, dtype=float)).any() for side in (low, high))
-    except (TypeError, ValueError):
-        return False
+def _refuse_constant(expert: BaseExpert, center: Array, deviation: Array, vector_y: bool) -> None:
+    if expert.known_scale is None and not (deviation > 1e-12 * np.abs(center)).all():
+        column = int(np.flatnonzero(~(deviation > 1e-12 * np.abs(center)))[0])
+        remedy = ", or a known standard deviation (variance=...)" if isinstance(expert, GaussianExpert) else ""
+        raise ValueError(
+            f"y{'' if vector_y else f' (column {column})'} is constant to rounding ({center[column]:g} ± {deviation[column]:.1g}): "
+            f"the likelihood of a {'Gaussian' if remedy else expert.name} expert with free variance is unbounded there. "
+            f"Give a response that varies{remedy}."
+        )
+
+
+def _known_scalars(expert: GaussianExpert, n_experts: int, y_scale: Array) -> Array:
+    """Known scale parameters `(K, m)` in internal units; zeros where they are free."""
+    d = len(y_scale)
+    known = expert.known_scale
+    if known is None:
+        return np.zeros((n_experts, expert.n_scale(d)))
+    sd = np.broadcast_to(_known(known, n_experts, d), (n_experts, d)) / y_scale
+    if expert.covariance == "spherical" and not (sd == sd[:, :1]).all():
+        raise ValueError(
+            f"variance={known.tolist()} differs between the responses, but covariance='spherical' makes it the same; "
+            "use covariance='diag', or one standard deviation an expert."
+        )
+    return expert.scale_parameters(sd[:, :, None] ** 2 * np.eye(d), np.full(d, 1e-150))
 
 
 def _known(known: Array, n_experts: int, n_responses: int) -> Array:

@@ -14,6 +14,7 @@ from moestat.solvers.certificate import LocalModel
 
 if TYPE_CHECKING:
     from moestat.coordinates import Coordinates
+    from moestat.mixture import ConditionalMixture
 
 Array = NDArray[np.float64]
 
@@ -69,6 +70,8 @@ def separation(objective: Objective, theta: Array, model: LocalModel, idle: Sequ
     have either saturated or never mattered. A direction that leaves the box has no supremum to rise to.
     """
     layout = objective.layout
+    if layout.gate.general:
+        return None
     s, q = layout.n_scored, layout.q_gate
     if s == 0 or layout.gate.degree == 0 or not model.finite:
         return None
@@ -95,6 +98,38 @@ def separation(objective: Objective, theta: Array, model: LocalModel, idle: Sequ
             ):
                 return direction
     return None
+
+
+def limits_reached(
+    objective: Objective, theta: Array, mixture: ConditionalMixture, order: Sequence[int]
+) -> tuple[list[str], list[str]]:
+    """Names of the scalars at the limit of their family (not the variance floor), and what it means.
+
+    The order of the experts is that of the reported mixture.
+    """
+    layout = objective.layout
+    if not layout.expert.scalars or layout.expert.known_scale is not None:
+        return [], []
+    scale = layout.unpack(theta).scale[list(order)]
+    bounds = objective.scale_limits()
+    names, messages = [], []
+    tied = bool(layout.n_experts > 1 and (layout.scale_index == layout.scale_index[0]).all())
+    for j, scalar in enumerate(layout.expert.scalars):
+        for side, text in (("low", scalar.at_low), ("high", scalar.at_high)):
+            limit = bounds[0 if side == "low" else 1, j]
+            if scalar.spike == side or not np.isfinite(limit):
+                continue
+            hit = np.flatnonzero(np.abs(scale[:, j] - limit) <= 1e-6)
+            if hit.size:
+                names += [f"expert:{scalar.label}"] if tied else [f"expert[{k + 1}]:{scalar.label}" for k in hit]
+                who = "the experts" if tied else f"expert {', '.join(str(k + 1) for k in hit)}"
+                raw = float(scalar.to_raw(np.asarray(limit)))
+                meaning = f"; {text}" if text else ""
+                messages.append(
+                    f"{scalar.key.removeprefix('expert_')} of {who} is at its {side} limit {raw:.3g}{meaning}. "
+                    "Its standard error is not defined there; use the simpler family."
+                )
+    return names, messages
 
 
 def collinearity(coordinates: Coordinates) -> list[str]:

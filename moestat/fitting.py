@@ -12,12 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from moestat import checks
 from moestat.coordinates import Coordinates
+from moestat.experts.base import BaseExpert
 from moestat.experts.gaussian import GaussianExpert
 from moestat.gates.base import Gate
 from moestat.linalg import one_blas_thread
 from moestat.objective import Objective
 from moestat.registry import resolve_expert, resolve_gate
 from moestat.report import FittedMixture, report
+from moestat.responsibilities import from_responsibilities, split_merge_starts
 from moestat.solvers import SOLVERS
 from moestat.solvers.base import Solver
 from moestat.solvers.moves import split_merge_candidates
@@ -46,8 +48,9 @@ def fit_mixture(
     n_experts: int = 2,
     *,
     gate: str | Gate = "softmax",
-    expert: str | GaussianExpert = "gaussian",
+    expert: str | BaseExpert = "gaussian",
     sample_weight: ArrayLike | None = None,
+    offset: ArrayLike | None = None,
     gate_features: Sequence[int] | None = None,
     expert_features: Sequence[int] | None = None,
     init: Any = "kmeans",
@@ -75,6 +78,8 @@ def fit_mixture(
         `"softmax"`, `"constant"`, or a gate; `"gaussian"` or an expert.
     sample_weight : (n,) array, optional
         Non-negative weights; an integer weight is the same as repeating the row.
+    offset : (n,) array, optional
+        Added to the first predictor of every expert, as the logarithm of an exposure under a log link.
     gate_features, expert_features : sequence of int, optional
         Columns that gate and experts use; default all.
     init : str, dict, (n, K) array or list of Start
@@ -122,8 +127,9 @@ def fit_mixture(
     True
     """
     began = time.perf_counter()
-    data = checks.data(X, y, sample_weight, n_experts)
+    data = checks.data(X, y, sample_weight, n_experts, offset)
     resolved_gate, resolved_expert = resolve_gate(gate), resolve_expert(expert)
+    checks.fits_together(resolved_gate, resolved_expert, gate_l2, data)
     checks.settings(
         solver=solver,
         solvers=("auto", *SOLVERS),
@@ -155,24 +161,22 @@ def fit_mixture(
         feature_names=feature_names,
     )
 
-    def objective_of(X: Array, y: Array, weight: Array, box: Box | None, n_jobs: int = 1) -> Objective:
+    def objective_of(rows: checks.Data, box: Box | None, n_jobs: int = 1) -> Objective:
         bounds = None if box is None else coordinates.bounds(box)
-        return coordinates.objective(
-            X, y, weight, gate_l2=gate_l2, variance_floor=variance_floor, bounds=bounds, n_jobs=n_jobs
-        )
+        return coordinates.objective(rows, gate_l2=gate_l2, variance_floor=variance_floor, bounds=bounds, n_jobs=n_jobs)
 
     settings: dict[str, Any] = {"tol": tol, "max_iter": max_iter, "callback": callback}
     if callback is not None:
         settings["callback"] = _in_units_of_y(callback, coordinates, data)
     # numbers that overflow on the way (an expert on one row, say) are met by explicit checks
     with one_blas_thread(), np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
-        objective = objective_of(data.X, data.y, data.weight, box, n_jobs)
+        objective = objective_of(data, box, n_jobs)
         if explicit is not None and any(s.box is not None for s in explicit):
             objective, outcome = _own_boxes(
                 solver,
                 explicit,
                 box,
-                lambda b: objective_of(data.X, data.y, data.weight, b, n_jobs),
+                lambda b: objective_of(data, b, n_jobs),
                 coordinates,
                 settings,
             )
@@ -219,13 +223,16 @@ def _explicit_starts(init: Any) -> list[Start] | None:
 def _sample(
     data: checks.Data,
     objective: Objective,
-    objective_of: Callable[[Array, Array, Array, Box | None], Objective],
+    objective_of: Callable[[checks.Data, Box | None], Objective],
     box: Box | None,
 ) -> _Sample:
     weight = data.weight if data.weight.size else np.broadcast_to(1.0, len(data.X))
-    X, y, w = canonical_sample(data.X, data.y, weight, SAMPLE)
+    joined = np.column_stack([data.y, data.offset]) if data.offset.size else data.y
+    X, y, w = canonical_sample(data.X, joined, weight, SAMPLE)
     checks.enough_rows(len(X), objective.layout.n_experts)
-    return _Sample(X, y, w, objective_of(X, y, w, box))
+    cols = data.y.shape[1]
+    rows = checks.Data(X, np.ascontiguousarray(y[:, :cols]), w, data.vector_y, offset=y[:, cols:].ravel())
+    return _Sample(X, rows.y, w, objective_of(rows, box))
 
 
 def _starts(
@@ -236,7 +243,7 @@ def _starts(
     coordinates: Coordinates,
     objective: Objective,
     data: checks.Data,
-    objective_of: Callable[[Array, Array, Array, Box | None], Objective],
+    objective_of: Callable[[checks.Data, Box | None], Objective],
     box: Box | None,
     rng: np.random.Generator | int | None,
 ) -> tuple[list[Array], _Sample | None]:
@@ -252,22 +259,19 @@ def _starts(
     kinds = start_plan(init, n_init)
     sample = _sample(data, objective, objective_of, box)
     generator = np.random.default_rng(rng)
-    resp = (initial_responsibilities(kind, sample.X, sample.y, sample.weight, n_experts, generator) for kind in kinds)
+    target = objective.layout.expert.starting_response(sample.y)
+    resp = (initial_responsibilities(kind, sample.X, target, sample.weight, n_experts, generator) for kind in kinds)
     return [from_responsibilities(sample.objective, r) for r in resp], sample
-
-
-def from_responsibilities(objective: Objective, resp: Array) -> Array:
-    """Free vector after one M-step from responsibilities `(K, n)`."""
-    origin = objective.clip(np.zeros(objective.n_params))
-    return objective.maximise(origin, objective.em_pass(origin, np.ascontiguousarray(resp)))
 
 
 def _split_and_merge(coordinates: Coordinates, sample: _Sample) -> Callable[[Array], list[Array]]:
     """Proposals around a solution; see `split_merge_candidates`."""
+    layout = coordinates.layout
+    if layout.gate.general or not isinstance(layout.expert, GaussianExpert):
+        return lambda theta: split_merge_starts(sample.objective, theta, layout.expert.starting_response(sample.y))
     share = sample.weight / sample.weight.sum()
-    gate_raw, expert_raw = coordinates.gate_map, coordinates.expert_map
-    gate_center = gate_raw.raw(gate_raw.degree, gate_raw.columns).features(sample.X)[1:] @ share
-    expert_center = expert_raw.raw(expert_raw.degree, expert_raw.columns).features(sample.X)[1:] @ share
+    gate_center = coordinates.gate_map.raw_map().features(sample.X)[1:] @ share
+    expert_center = coordinates.expert_map.raw_map().features(sample.X)[1:] @ share
 
     def propose(theta: Array) -> list[Array]:
         resp = sample.objective.responsibilities(theta)

@@ -9,14 +9,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moestat.experts.gaussian import GaussianExpert
+from moestat.experts.base import BaseExpert
 from moestat.gates.base import Gate
 
 Array = NDArray[np.float64]
 
 
 class Parameters(NamedTuple):
-    """Unpacked internal parameters: `gate (K, q_g)`, `coef (K, D, q_e)`, `scale (K, m)`."""
+    """Unpacked internal parameters: `gate (S, p)`, for a softmax one row an expert; `coef (K, d, q_e)`; `scale (K, c)`."""
 
     gate: Array
     coef: Array
@@ -25,48 +25,79 @@ class Parameters(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Where the parameters are in the free vector: gate, expert coefficients, scale parameters (tied or known ones once or never)."""
+    """Where the parameters are in the free vector: gate, expert coefficients, scalars (tied ones once, known ones never).
+
+    The *untied* vector has a place for every coefficient and scalar, also where several are equal or known. A softmax gate
+    leaves out the last expert's row, which is zero.
+
+    Attributes
+    ----------
+    n_predictors : int
+        Predictors d of one expert: one a response for Gaussian experts, one a class but the last for multinomial ones.
+    n_responses : int
+        Columns of y.
+    """
 
     gate: Gate
-    expert: GaussianExpert
+    expert: BaseExpert
     n_experts: int
+    n_predictors: int
     n_responses: int
     q_gate: int
     q_expert: int
-    known_scale: Array  # (K, m) internal values where the scale is known
+    known_scale: Array  # (K, c) internal values where a scalar is known
 
     def with_features(self, q_gate: int, q_expert: int) -> Layout:
         """The same model on maps with other numbers of features."""
         return replace(self, q_gate=q_gate, q_expert=q_expert)
 
     def replace_known(self, known_scale: Array) -> Layout:
-        """The same model with other known scale parameters."""
+        """The same model with other known scalars."""
         return replace(self, known_scale=known_scale)
 
     @cached_property
+    def gate_index(self) -> NDArray[np.int64]:
+        """For each gate coefficient `(S, p)` the number of the free parameter it equals, or -1 where it is zero."""
+        return self.gate.index(self.n_experts, self.q_gate)
+
+    @cached_property
+    def n_gate(self) -> int:
+        """Number of free gate parameters; they come first in the free vector."""
+        return int(self.gate_index.max(initial=-1)) + 1
+
+    @cached_property
     def n_scored(self) -> int:
-        """Experts whose gate is free."""
-        return self.gate.n_free(self.n_experts)
+        """Experts whose gate is free, where every expert has a row of its own (a softmax)."""
+        return int((self.gate_index >= 0).any(axis=1).sum())
+
+    @cached_property
+    def n_scale(self) -> int:
+        """Scalars of one expert."""
+        return self.expert.n_scale(self.n_predictors)
 
     @cached_property
     def sizes(self) -> tuple[int, int, int]:
-        """Number of gate, coefficient and untied scale parameters."""
-        k, d = self.n_experts, self.n_responses
-        return self.n_scored * self.q_gate, k * d * self.q_expert, k * self.expert.n_scale(d)
+        """Number of untied gate parameters, coefficients and scalars."""
+        k, d = self.n_experts, self.n_predictors
+        return (
+            self.gate_index.size if self.gate.general else self.n_gate,
+            k * d * self.q_expert,
+            k * self.n_scale,
+        )
 
     @cached_property
     def scale_index(self) -> NDArray[np.int64]:
-        """See `GaussianExpert.scale_index`."""
-        return self.expert.scale_index(self.n_experts, self.n_responses)
+        """See `BaseExpert.scale_index`."""
+        return self.expert.scale_index(self.n_experts, self.n_predictors)
 
     def tied_groups(self) -> list[NDArray[np.bool_]]:
-        """Masks `(K, m)` of scale parameters that are one free parameter."""
+        """Masks `(K, c)` of scalars that are one free parameter."""
         return [self._compact == v for v in range(self._n_free_scale)]
 
     @cached_property
     def n_params(self) -> int:
         """Length of the free vector."""
-        return self.sizes[0] + self.sizes[1] + self._n_free_scale
+        return self.n_gate + self.sizes[1] + self._n_free_scale
 
     @cached_property
     def _compact(self) -> NDArray[np.int64]:
@@ -80,45 +111,79 @@ class Layout:
 
     def tie(self) -> Array | None:
         """Matrix from the free vector to the untied one, or None when they are equal."""
-        index = self._compact.ravel()
+        head = self.gate_index.ravel() if self.gate.general else np.arange(self.n_gate)
+        coef = np.arange(self.sizes[1]) + self.n_gate
+        scale = np.where(self._compact >= 0, self._compact + self.n_gate + self.sizes[1], -1).ravel()
+        index = np.concatenate([head, coef, scale])
         if np.array_equal(index, np.arange(len(index))):
             return None
-        linear = self.sizes[0] + self.sizes[1]
-        out = np.zeros((linear + len(index), self.n_params))
-        out[:linear, :linear] = np.eye(linear)
-        for row in np.flatnonzero(index >= 0):
-            out[linear + row, linear + index[row]] = 1.0
+        out = np.zeros((len(index), self.n_params))
+        kept = np.flatnonzero(index >= 0)
+        out[kept, index[kept]] = 1.0
         return out
 
     def unpack(self, theta: Array) -> Parameters:
         """Parameters of a free vector."""
-        a, b, _ = self.sizes
-        gate = np.zeros((self.n_experts, self.q_gate))
-        gate[: self.n_scored] = theta[:a].reshape(self.n_scored, self.q_gate)
-        coef = theta[a : a + b].reshape(self.n_experts, self.n_responses, self.q_expert)
-        index = self._compact
-        scale = self.known_scale if self._n_free_scale == 0 else theta[a + b :][index]
+        a, b = self.n_gate, self.sizes[1]
+        index = self.gate_index
+        gate = np.zeros(index.shape)
+        gate[index >= 0] = theta[index[index >= 0]]
+        coef = theta[a : a + b].reshape(self.n_experts, self.n_predictors, self.q_expert)
+        scale = self.known_scale.copy()
+        compact = self._compact
+        scale[compact >= 0] = theta[a + b :][compact[compact >= 0]]
         return Parameters(gate, coef, scale)
 
     def pack(self, params: Parameters) -> Array:
-        """Free vector of parameters; the gate is shifted so that the last expert's scores are zero."""
-        gate = (params.gate - params.gate[-1])[: self.n_scored]
-        index = self._compact.ravel()
-        free = index >= 0
-        count = np.bincount(index[free], minlength=self._n_free_scale)
-        scale = np.bincount(index[free], params.scale.ravel()[free], minlength=self._n_free_scale) / np.maximum(
-            count, 1
+        """Free vector of parameters; the gate is brought to its canonical form (a softmax: last row zero)."""
+        gate = self.pack_gate(self.gate.canonical(params.gate))
+        return np.concatenate([gate, params.coef.ravel(), self.pack_scale(params.scale)])
+
+    def pack_bounds(self, bounds: Parameters) -> Array:
+        """Bounds of the free vector from bounds of all parameters: nothing is shifted."""
+        return np.concatenate(
+            [self.pack_gate(bounds.gate), bounds.coef.ravel(), self.pack_scale(bounds.scale)]
         )
-        return np.concatenate([gate.ravel(), params.coef.ravel(), scale])
+
+    def pack_gate(self, gate: Array) -> Array:
+        """The free ones among gate coefficients `(S, p)`."""
+        return _average(gate, self.gate_index, self.n_gate)
+
+    def sum_gate(self, gate: Array) -> Array:
+        """A gradient in the free gate parameters from one in all gate coefficients `(S, p)`."""
+        index = self.gate_index.ravel()
+        free = index >= 0
+        return np.bincount(index[free], gate.ravel()[free], minlength=self.n_gate)
+
+    def sum_gate_pairs(self, matrix: Array) -> Array:
+        """A matrix in the free gate parameters from one in all gate coefficients."""
+        index = self.gate_index.ravel()
+        free = np.flatnonzero(index >= 0)
+        out = np.zeros((self.n_gate, self.n_gate))
+        np.add.at(out, (index[free][:, None], index[free][None, :]), matrix[np.ix_(free, free)])
+        return out
+
+    def pack_scale(self, scale: Array) -> Array:
+        """The free ones among scalars `(K, c)`; the mean of tied ones."""
+        return _average(scale, self._compact, self._n_free_scale)
+
+
+def _average(values: Array, index: NDArray[np.int64], size: int) -> Array:
+    """Mean of the values that are the same free parameter."""
+    flat = index.ravel()
+    free = flat >= 0
+    count = np.bincount(flat[free], minlength=size)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.bincount(flat[free], values.ravel()[free], minlength=size) / np.maximum(count, 1))
 
 
 def workspace(layout: Layout, width: int) -> dict[str, Array]:
     """Arrays `(…, width)` that the passes over a block of rows fill: the E-step, then what derivatives need."""
-    k, s, d = layout.n_experts, layout.n_scored, layout.n_responses
-    m = d + layout.expert.n_scale(d)
+    k, s, d = layout.n_experts, layout.n_scored, layout.n_predictors
+    m = d + layout.n_scale
     shapes: dict[str, tuple[int, ...]] = {
         **dict.fromkeys(("log_prob", "prob", "log_density", "resp", "scratch"), (k,)),
-        "residual": (d, k),
+        "kept": (d, k),  # what the expert keeps of its forward pass: residuals, or predictors
         "loglik": (),
         "pairs": (s * (s + 1) // 2,),
         "first": (m, k),
@@ -135,13 +200,16 @@ def gate_penalty(
 
     `metric (q-1, q-1)` is the square form of the slopes, by default the sum of squares.
     """
-    p, s, q, k = layout.n_params, layout.n_scored, layout.q_gate, layout.n_experts
+    p, n, k = layout.n_params, layout.n_gate, layout.n_experts
     gradient, curvature = np.zeros(p), np.zeros((p, p))
-    if gate_l2 == 0.0 or s == 0 or q < 2:
+    rows, q = layout.gate_index.shape
+    if gate_l2 == 0.0 or n == 0 or q < 2:
         return 0.0, gradient, curvature
     slopes = np.zeros((q, q))
     slopes[1:, 1:] = np.eye(q - 1) if metric is None else metric
-    block = gate_l2 * np.kron(np.eye(s) - 1.0 / k, slopes)
-    gradient[: s * q] = block @ theta[: s * q]
-    curvature[: s * q, : s * q] = block
-    return 0.5 * float(theta[: s * q] @ gradient[: s * q]), gradient, curvature
+    pinned = bool((layout.gate_index[-1] < 0).all())  # a shift of all gates is nothing: only differences are penalised
+    full = gate_l2 * np.kron(np.eye(rows) - (1.0 / k if pinned else 0.0), slopes)
+    block = layout.sum_gate_pairs(full)
+    gradient[:n] = block @ theta[:n]
+    curvature[:n, :n] = block
+    return 0.5 * float(theta[:n] @ gradient[:n]), gradient, curvature

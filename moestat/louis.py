@@ -21,10 +21,10 @@ Statistics = dict[str, Array]
 
 
 def accumulators(layout: Layout) -> Statistics:
-    """Zero sums; `m` predictors an expert: D means, then the scale parameters."""
+    """Zero sums; `m` predictors an expert: d with features, then the scalars."""
     k, s, q, p = layout.n_experts, layout.n_scored, layout.q_gate, layout.q_expert
-    d = layout.n_responses
-    m = d + layout.expert.n_scale(d)
+    d = layout.n_predictors
+    m = d + layout.n_scale
     c = m - d
     total = sum(layout.sizes)
     return {
@@ -46,7 +46,7 @@ def score_rows(
 ) -> Array:
     """Fill the per-row scores `(P, B)` in the untied vector: gate part `gate_weight_k z`, then the experts' `first`."""
     k, s, q = layout.n_experts, layout.n_scored, layout.q_gate
-    d, p = layout.n_responses, layout.q_expert
+    d, p = layout.n_predictors, layout.q_expert
     a, b = block.start, block.stop
     if s:
         kernels.scaled_features(block.gate_features, gate_weight, a, b, scores[: s * q])
@@ -58,7 +58,7 @@ def score_rows(
 
 def row_scores(layout: Layout, params: Parameters, block: Block, ws: dict[str, Array], kernels: ModuleType) -> Array:
     """Scores `(P, B)` of the block's rows in the untied vector."""
-    first, _ = layout.expert.derivatives(params.scale, ws, kernels)
+    first, _ = layout.expert.weighted_derivatives(params.scale, block, ws, kernels)
     s = layout.n_scored
     return score_rows(layout, block, ws["resp"][:s] - ws["prob"][:s], first, ws["scores"], kernels)
 
@@ -73,10 +73,10 @@ def add(
     outer: Callable[[Array, Array], None],
 ) -> None:
     """Add one block; `ws` holds its E-step, and room for what is computed here."""
-    s, d = layout.n_scored, layout.n_responses
+    s, d = layout.n_scored, layout.n_predictors
     a, b = block.start, block.stop
     resp, prob = ws["resp"], ws["prob"][:s]
-    first, second = layout.expert.derivatives(params.scale, ws, kernels)
+    first, second = layout.expert.weighted_derivatives(params.scale, block, ws, kernels)
     m = len(first)
     c = m - d
 
@@ -136,8 +136,8 @@ def add_pairs(matrix: Array, pairs: Array, s: int, q: int) -> None:
 def assemble(layout: Layout, acc: Statistics) -> tuple[Array, Array]:
     """Gradient and Hessian in the untied vector (gate, coefficients, scale parameters)."""
     k, s, q = layout.n_experts, layout.n_scored, layout.q_gate
-    d, p = layout.n_responses, layout.q_expert
-    c = layout.expert.n_scale(d)
+    d, p = layout.n_predictors, layout.q_expert
+    c = layout.n_scale
     n_gate, n_coef, _ = layout.sizes
     gradient = acc["score"].copy()
     gradient[:n_gate] = acc["gate_score"].ravel()

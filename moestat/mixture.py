@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from moestat import parameters as pm
 from moestat.blocks import Rows
-from moestat.experts.gaussian import GaussianExpert
+from moestat.experts.base import BaseExpert
 from moestat.gates.base import Gate
+from moestat.general import objective_for
 from moestat.layout import Layout, Parameters
-from moestat.maps import PolynomialMap
+from moestat.maps import FeatureMap, make_map
 from moestat.objective import Objective
 from moestat.predictive import MixturePredictions
 from moestat.registry import resolve_expert, resolve_gate
@@ -65,7 +66,7 @@ class ConditionalMixture(MixturePredictions):
     def __init__(
         self,
         gate: str | Gate = "softmax",
-        expert: str | GaussianExpert = "gaussian",
+        expert: str | BaseExpert = "gaussian",
         params: Mapping[str, Any] | None = None,
         *,
         gate_features: Sequence[int] | None = None,
@@ -77,16 +78,18 @@ class ConditionalMixture(MixturePredictions):
             raise ValueError(f"params is missing; give a dictionary with {list(pm.KEYS[:5])}.")
         self.gate, self.expert = resolve_gate(gate), resolve_expert(expert)
         coef = np.asarray(params.get("expert_coef", np.zeros((1, 0))), dtype=float)
-        d_expert = pm.n_columns(coef.shape[-1], self.expert.degree) if coef.ndim > 1 else 0
-        d_gate = np.asarray(params.get("gate_coef", np.zeros((1, 0))), dtype=float).shape[-1] if self.gate.degree else 0
+        d_expert = self.expert.n_inputs(coef.shape[-1]) if coef.ndim > 1 else 0
+        inputs = self.gate.inputs()
+        width = self.gate.n_inputs(params)
+        d_gate = width if inputs is None or gate_features is None else len(gate_features)
         used = [d_expert, d_gate, *(max(f, default=-1) + 1 for f in (gate_features, expert_features) if f is not None)]
         self.n_features = n_features if n_features is not None else max(used)
         if self.n_features < max(used):
             raise ValueError(f"n_features={n_features} is too small: the parameters and columns need {max(used)}.")
         gate_columns = range(d_gate) if gate_features is None or not self.gate.degree else gate_features
         expert_columns = range(d_expert) if expert_features is None or not self.expert.degree else expert_features
-        self.gate_map = PolynomialMap.raw(self.gate.degree, gate_columns)
-        self.expert_map = PolynomialMap.raw(self.expert.degree, expert_columns)
+        self.gate_map = make_map(self.gate.degree, gate_columns, inputs=inputs, n_inputs=width)
+        self.expert_map = make_map(self.expert.degree, expert_columns)
         self.layout, self.internal = pm.from_dict(params, self.gate, self.expert, self.gate_map, self.expert_map)
         pm.check_consistent(self.layout, self.internal, params)
         self.vector_y = np.asarray(params["expert_intercept"]).ndim == 1
@@ -97,7 +100,7 @@ class ConditionalMixture(MixturePredictions):
         cls,
         layout: Layout,
         internal: Parameters,
-        maps: tuple[PolynomialMap, PolynomialMap],
+        maps: tuple[FeatureMap, FeatureMap],
         n_features: int,
         vector_y: bool,
         feature_names: Sequence[str] | None = None,
@@ -140,16 +143,15 @@ class ConditionalMixture(MixturePredictions):
         index = np.asarray(order)
         if sorted(index.tolist()) != list(range(self.n_experts)):
             raise ValueError(f"order={list(order)} is not a permutation of 0…{self.n_experts - 1}.")
-        gate = self.internal.gate[index]
-        internal = Parameters(gate - gate[-1], self.internal.coef[index], self.internal.scale[index])
-        known = self.layout.known_scale[index]
-        layout = self.layout.replace_known(known)
+        gate = self.gate.canonical(self.gate.permute(self.internal.gate, index.tolist()))
+        internal = Parameters(gate, self.internal.coef[index], self.internal.scale[index])
+        layout = self.layout.replace_known(self.layout.known_scale[index])
         return ConditionalMixture._from_internal(
             layout, internal, (self.gate_map, self.expert_map), self.n_features, self.vector_y, self.feature_names
         )
 
     def canonical(self) -> ConditionalMixture:
-        """The same density with the last expert's gate at zero (the order is kept)."""
+        """The same density with the gate in its canonical form, a softmax with its last expert at zero (the order is kept)."""
         return self.permuted(range(self.n_experts))
 
     def mixing_measure(self) -> MixingMeasure:
@@ -170,91 +172,99 @@ class ConditionalMixture(MixturePredictions):
             yield z, phi, slice(start, start + len(chunk))
 
     def objective(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, raw: bool = False
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        offset: ArrayLike | None = None,
+        raw: bool = False,
     ) -> tuple[Objective, Array]:
         """The log-likelihood of data around this mixture, and the mixture's free vector in its coordinates.
 
         `raw` takes the user's own monomials as features instead of the internal orthonormal ones.
         """
         X, target = self.check_X(X), self.check_y(y, len(self.check_X(X)))
-        weight = np.empty(0) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+        weight, shift = (np.empty(0) if v is None else np.asarray(v, dtype=float) for v in (sample_weight, offset))
         layout, internal, maps = self.layout, self.internal, (self.gate_map, self.expert_map)
         if raw:
-            maps = (
-                PolynomialMap.raw(self.gate.degree, self.gate_map.columns),
-                PolynomialMap.raw(self.expert.degree, self.expert_map.columns),
-            )
-            internal = Parameters(
-                self.gate_map.to_raw(internal.gate), self.expert_map.to_raw(internal.coef), internal.scale
-            )
-            layout = layout.with_features(maps[0].n_features, maps[1].n_features)
-        rows = Rows.build(X, target, weight, maps)
-        objective = Objective(rows, layout, floor=np.full(self.n_responses, 1e-150))
+            layout, internal, maps = self._raw_layout, self._raw_parameters, self._raw_maps
+        rows = Rows.build(X, target, weight, maps, offset=shift)
+        objective = objective_for(rows, layout, floor=np.full(self.n_responses, 1e-150))
         return objective, layout.pack(internal)
 
     # -- the free vector --------------------------------------------------------------------------------------------
+
+    @property
+    def _raw_maps(self) -> tuple[FeatureMap, FeatureMap]:
+        return self.gate_map.raw_map(), self.expert_map.raw_map()
 
     @cached_property
     def _raw_layout(self) -> Layout:
         return self.layout.with_features(self.gate_map.n_raw, self.expert_map.n_raw)
 
+    @property
+    def _raw_parameters(self) -> Parameters:
+        return Parameters(
+            self.gate_map.to_raw(self.internal.gate), self.expert_map.to_raw(self.internal.coef), self.internal.scale
+        )
+
     def free_names(self) -> list[str]:
         """Names of the free raw parameters: `gate[1]:Intercept`, …, `expert[1]:x1`, …, `expert[1]:log_scale`."""
-        layout = self._raw_layout
-        gate_terms = ["Intercept", *self.gate_map.names(self.feature_names)]
-        expert_terms = ["Intercept", *self.expert_map.names(self.feature_names)]
-        names = [f"gate[{k + 1}]:{term}" for k in range(layout.n_scored) for term in gate_terms]
-        response = [""] if self.vector_y else [f"y{d + 1}:" for d in range(self.n_responses)]
-        names += [
-            f"expert[{k + 1}]:{r}{term}" for k in range(self.n_experts) for r in response for term in expert_terms
-        ]
-        if self.expert.full(self.n_responses):
-            pairs = zip(*np.tril_indices(self.n_responses), strict=True)
-            scales = [f"log_scale[y{i + 1}]" if i == j else f"cholesky[y{i + 1},y{j + 1}]" for i, j in pairs]
-        else:
-            scales = ["log_scale" if r == "" else f"log_scale[{r[:-1]}]" for r in response]
-        flat = self.expert.scale_index(self.n_experts, self.n_responses)
-        tied_experts = self.n_experts > 1 and bool((flat == flat[0]).all())
-        for value in np.unique(flat[flat >= 0]):
-            k, s = np.argwhere(flat == value)[0]
-            label = scales[s] if (flat[k] == value).sum() == 1 else "log_scale"
+        layout, d = self._raw_layout, self.layout.n_predictors
+        rows = self.gate.names(self.n_experts, ["Intercept", *self.gate_map.names(self.feature_names)])
+        index = layout.gate_index.ravel()
+        flat = [name for row in rows for name in row]
+        names = [flat[int(np.flatnonzero(index == v)[0])] for v in range(layout.n_gate)]
+        terms = self.expert.terms(["Intercept", *self.expert_map.names(self.feature_names)])
+        heads = self.expert.predictor_names(d, self.vector_y)
+        names += [f"expert[{k + 1}]:{head}{term}" for k in range(self.n_experts) for head in heads for term in terms]
+        scalars = self.expert.scalar_names(d, self.vector_y)
+        index = layout.scale_index
+        tied_experts = self.n_experts > 1 and bool((index == index[0]).all())
+        for value in np.unique(index[index >= 0]):
+            k, s = np.argwhere(index == value)[0]
+            label = scalars[s] if (index[k] == value).sum() == 1 else "log_scale"
             names.append(f"expert:{label}" if tied_experts else f"expert[{k + 1}]:{label}")
         return names
 
+    def free_links(self) -> list[str]:
+        """How each free parameter becomes the reported number: "identity", "log", "logit" or "cholesky"."""
+        index, links = self.layout.scale_index, self.expert.scalar_links(self.layout.n_predictors)
+        scalars = [links[int(np.argwhere(index == v)[0][1])] for v in np.unique(index[index >= 0])]
+        return ["identity"] * (self._raw_layout.n_params - len(scalars)) + scalars
+
     def free_vector(self) -> Array:
         """Values of the free raw parameters, in the order of `free_names`."""
-        gate, coef = self.gate_map.to_raw(self.internal.gate), self.expert_map.to_raw(self.internal.coef)
-        return self._raw_layout.pack(Parameters(gate, coef, self.internal.scale))
+        return self._raw_layout.pack(self._raw_parameters)
 
     def with_free_vector(self, theta: ArrayLike) -> ConditionalMixture:
         """The mixture whose free raw parameters are `theta`."""
         vector = np.asarray(theta, dtype=float)
         if vector.shape != (self._raw_layout.n_params,):
             raise ValueError(f"theta has shape {vector.shape}; expected ({self._raw_layout.n_params},).")
-        maps = (
-            PolynomialMap.raw(self.gate.degree, self.gate_map.columns),
-            PolynomialMap.raw(self.expert.degree, self.expert_map.columns),
-        )
         layout = self._raw_layout
         return ConditionalMixture._from_internal(
-            layout, layout.unpack(vector), maps, self.n_features, self.vector_y, self.feature_names
+            layout, layout.unpack(vector), self._raw_maps, self.n_features, self.vector_y, self.feature_names
         )
 
     def jacobian(self) -> Array:
         """`(P, P_internal)`: derivative of the raw free vector in the internal one (they differ in the features only)."""
-        gate, coef = self.gate_map.jacobian(), self.expert_map.jacobian()
-        n_scale = self.layout.n_params - self.layout.sizes[0] - self.layout.sizes[1]
-        blocks = [gate.T] * self.layout.n_scored + [coef.T] * (self.n_experts * self.n_responses) + [np.eye(n_scale)]
-        out = np.zeros((sum(b.shape[0] for b in blocks), sum(b.shape[1] for b in blocks)))
-        i = j = 0
-        for b in blocks:
-            out[i : i + b.shape[0], j : j + b.shape[1]] = b
-            i, j = i + b.shape[0], j + b.shape[1]
+        raw, inner = self._raw_layout, self.layout
+        out = np.zeros((raw.n_params, inner.n_params))
+        n_coef = inner.n_gate + inner.sizes[1]
+        for j in range(n_coef):  # linear in every parameter
+            moved = inner.unpack(np.eye(1, inner.n_params, j)[0])
+            gate, coef = self.gate_map.to_raw(moved.gate), self.expert_map.to_raw(moved.coef)
+            out[:, j] = np.concatenate([raw.pack_gate(gate), coef.ravel(), np.zeros(inner.n_params - n_coef)])
+        out[raw.n_params - (inner.n_params - n_coef) :, n_coef:] = np.eye(inner.n_params - n_coef)
         return out
 
-    def scores(self, X: ArrayLike, y: ArrayLike, *, internal: bool = False) -> Array:
+    def scores(
+        self, X: ArrayLike, y: ArrayLike, *, offset: ArrayLike | None = None, internal: bool = False
+    ) -> Array:
         """Score of each row `(n, P)`: derivative of its log-density in the free vector (raw, or internal)."""
-        objective, theta = self.objective(X, y, raw=not internal)
+        objective, theta = self.objective(X, y, offset=offset, raw=not internal)
         return objective.row_scores(theta)
 
     def hessian(

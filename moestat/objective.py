@@ -86,29 +86,29 @@ class Objective:
         self._gram: Array | None = None
 
     def _bounds(self, bounds: Array | None) -> Array:
-        """The box with the variance floor in it."""
+        """The box, with the limits of scalars (the variance floor is one) and of the gate in it."""
         out: Array = np.tile(np.array([[-np.inf], [np.inf]]), self.n_params) if bounds is None else bounds.copy()
         layout = self.layout
-        if layout.expert.known_scale is not None:
-            return out
-        low = Parameters(
-            np.zeros((layout.n_experts, layout.q_gate)),
-            np.full((layout.n_experts, layout.n_responses, layout.q_expert), -np.inf),
-            np.full(layout.known_scale.shape, -np.inf),
-        )
-        low.scale[...] = self.scale_floor()
-        packed = layout.pack(low)
-        packed[: layout.sizes[0]] = -np.inf
-        out[0, :] = np.maximum(out[0], packed)
+        limits = np.repeat(self.scale_limits()[:, None, :], layout.n_experts, axis=1)
+        gate = layout.gate.bounds(layout.n_experts, layout.q_gate)
+        for side, meet in ((0, np.maximum), (1, np.minimum)):
+            packed = np.full(self.n_params, -np.inf if side == 0 else np.inf)
+            packed[layout.n_gate + layout.sizes[1] :] = layout.pack_scale(limits[side])
+            if gate is not None:
+                packed[: layout.n_gate] = layout.pack_gate(gate[side])
+            out[side] = meet(out[side], packed)
         return out
 
-    def scale_floor(self) -> Array:
-        """Lower bounds of the scale parameters of one expert, `(m,)`."""
-        d = self.layout.n_responses
-        if not self.layout.expert.full(d):
-            return np.log(self.floor)
-        rows, cols = np.tril_indices(d)
-        return np.where(rows == cols, np.log(self.floor)[rows], -np.inf)
+    def scale_limits(self) -> Array:
+        """Bounds `(2, c)` of the scalars of one expert."""
+        return self.layout.expert.scale_limits(self.floor)
+
+    def degenerate(self, theta: Array) -> tuple[int, ...]:
+        """Experts (from 1) whose density is about to be a spike: they sit on the bound that `variance_floor` sets."""
+        if self.layout.expert.known_scale is not None:
+            return ()
+        hit = self.layout.expert.spikes(self.layout.unpack(theta).scale, self.floor)
+        return tuple(int(k) + 1 for k in np.flatnonzero(hit))
 
     @property
     def gram(self) -> Array:
@@ -143,10 +143,7 @@ class Objective:
         self.kernels.softmax_forward(
             params.gate, block.gate_features, block.start, block.stop, ws["log_prob"], ws["prob"]
         )
-        self.layout.expert.forward(
-            params.coef, params.scale, block.expert_features, block.y, block.start, block.stop, ws["log_density"], ws["residual"],
-            self.kernels,
-        )  # fmt: skip
+        self.layout.expert.forward(params.coef, params.scale, block, ws, self.kernels)
         self.kernels.e_step(ws["log_prob"], ws["log_density"], ws["resp"], ws["loglik"])
         return block, ws
 
@@ -188,7 +185,7 @@ class Objective:
         curved = newton and information
 
         def zero() -> Statistics:
-            acc = layout.expert.accumulators(k, layout.n_responses, layout.q_expert)
+            acc = layout.expert.accumulators(k, layout.n_predictors, layout.q_expert)
             acc["value"] = np.zeros(())
             if newton:
                 acc["gate_moments"] = np.zeros((s, q))
@@ -210,9 +207,7 @@ class Objective:
                 kn.scale_rows(block.weight, a, b, prob)
                 np.subtract(ws["resp"][:s], prob, out=prob)
                 kn.weighted_moments(block.gate_features, prob, a, b, acc["gate_moments"])
-            layout.expert.add_statistics(
-                acc, block.expert_features, a, b, ws["resp"], ws["residual"], ws["scratch"], kn
-            )  # fmt: skip
+            layout.expert.add_statistics(acc, params.scale, block, ws, kn)
 
         acc = self._sum(work, zero, params)
         matrix = None
@@ -222,7 +217,7 @@ class Objective:
         return Pass(float(acc["value"]) - self._penalty(theta)[0], acc, matrix)
 
     def maximise(self, theta: Array, at: Pass, gate_step: float = 1.0) -> Array:
-        """M-step: closed form for the experts, a (damped) Newton step for the gate; clipped to the box."""
+        """M-step: closed form (or a Newton step) for the experts, a (damped) Newton step for the gate; clipped to the box."""
         statistics = at.statistics
         layout = self.layout
         params = layout.unpack(theta)
@@ -236,7 +231,7 @@ class Objective:
             gram_all = self.gram if gate_step == 0.0 and layout.gate.degree > 0 else np.zeros((0, 0))
             gate = gate.copy()
             gate[:s] = layout.gate.maximise(gate[:s], slope, information, gram_all, mass, gate_step)
-        coef, scale = layout.expert.maximise(params.coef, params.scale, statistics, self.floor)
+        coef, scale = layout.expert.maximise(params.coef, params.scale, statistics, self.floor, gate_step)
         return self.clip(layout.pack(Parameters(gate, coef, scale)))
 
     def clip(self, theta: Array) -> Array:
@@ -247,14 +242,14 @@ class Objective:
         """Penalised log-likelihood and its gradient."""
         layout, kn = self.layout, self.kernels
         params = layout.unpack(theta)
-        k, s, q, d = layout.n_experts, layout.n_scored, layout.q_gate, layout.n_responses
+        k, s, q, d = layout.n_experts, layout.n_scored, layout.q_gate, layout.n_predictors
 
         def zero() -> Statistics:
             return {
                 "value": np.zeros(()),
                 "gate": np.zeros((s, q)),
                 "cross": np.zeros((d, k, layout.q_expert)),
-                "scale": np.zeros((layout.expert.n_scale(d), k)),
+                "scale": np.zeros((layout.n_scale, k)),
             }
 
         def work(block: Block, ws: dict[str, Array], acc: Statistics) -> None:
@@ -264,7 +259,7 @@ class Objective:
             if s:
                 np.subtract(ws["resp"][:s], ws["prob"][:s], out=ws["scratch"][:s])
                 kn.weighted_moments(block.gate_features, ws["scratch"][:s], a, b, acc["gate"])
-            first, _ = layout.expert.derivatives(params.scale, ws, kn)
+            first, _ = layout.expert.weighted_derivatives(params.scale, block, ws, kn)
             for slot in range(d):
                 kn.weighted_moments(block.expert_features, first[slot], a, b, acc["cross"][slot])
             acc["scale"] += first[d:].sum(axis=2)
@@ -321,8 +316,12 @@ class Objective:
         for start in range(0, self.rows.n, self.size):
             stop = min(start + self.size, self.rows.n)
             block, ws = self._forward(params, start, stop)
-            out[start:stop] = self._reduce(louis.row_scores(self.layout, params, block, ws, self.kernels).T)
+            out[start:stop] = self._reduce(self._row_scores(params, block, ws).T)
         return out
+
+    def _row_scores(self, params: Parameters, block: Block, ws: dict[str, Array]) -> Array:
+        """Scores `(P, B)` of a block in the untied vector."""
+        return louis.row_scores(self.layout, params, block, ws, self.kernels)
 
     # -- helpers ----------------------------------------------------------------------------------------------------
 

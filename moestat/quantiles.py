@@ -1,22 +1,27 @@
-"""Quantiles of Gaussian mixtures, row by row at once."""
+"""Quantiles of mixtures, all rows at once."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from moestat.experts.base import BaseExpert
+
 Array = NDArray[np.float64]
 
 
-def mixture_quantile(proba: Array, mean: Array, sd: Array, level: float, normal_quantile: float) -> Array:
+def gaussian_quantile(proba: Array, mean: Array, sd: Array, level: float) -> Array:
     """Quantile of `Σ_k proba_k N(mean_k, sd_k²)` for each row, `(n,)`.
 
     The root lies between the smallest and the largest quantile of the components that have weight; Newton steps that
     leave the bracket are replaced by bisection, so that it converges for flat and multimodal mixtures too.
     """
-    from scipy.special import ndtr
+    from scipy.special import ndtr, ndtri
 
-    candidates = mean + sd * normal_quantile
+    candidates = mean + sd * ndtri(level)
     live = proba > 0.0
     low = np.where(live, candidates, np.inf).min(axis=1)
     high = np.where(live, candidates, -np.inf).max(axis=1)
@@ -39,3 +44,26 @@ def mixture_quantile(proba: Array, mean: Array, sd: Array, level: float, normal_
         if done.all():
             break
     return np.asarray(x)
+
+
+def formula_quantile(expert: BaseExpert, proba: Array, eta: Array, extra: Array, level: float) -> Array:
+    """Quantile of `Σ_k proba_k F_k` for each row, `(n,)`, from the experts' own quantiles and distribution functions.
+
+    `proba (K, n)`, `eta (d, K, n)`. Bisection between the smallest and the largest quantile of the experts that have weight; over
+    integers for counts.
+    """
+    candidates = expert.quantile(level, eta, extra)
+    live = proba > 0.0
+    low = np.where(live, candidates, np.inf).min(axis=0)
+    high = np.where(live, candidates, -np.inf).max(axis=0)
+    if expert.discrete:  # the answer is in (low, high]
+        low = low - 1.0
+    for _ in range(200):
+        gap = high - low
+        done = gap <= (1.0 if expert.discrete else 4e-16 * np.maximum(np.abs(low), np.abs(high)) + 1e-300)
+        if done.all():
+            break
+        middle = np.floor(low + 0.5 * gap) if expert.discrete else low + 0.5 * gap
+        reached = np.where(live, proba * expert.cdf(middle[None], eta, extra), 0.0).sum(axis=0) >= level * (1.0 - 1e-15)
+        low, high = np.where(done | reached, low, middle), np.where(done | ~reached, high, middle)
+    return np.asarray(high)

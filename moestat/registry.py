@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from moestat.experts.base import BaseExpert
 from moestat.experts.gaussian import GaussianExpert
 from moestat.gates.base import Gate
 from moestat.gates.constant import ConstantGate
 from moestat.gates.softmax import SoftmaxGate
 
 GATES: dict[str, type[Gate]] = {cls.name: cls for cls in (SoftmaxGate, ConstantGate)}
-EXPERTS: dict[str, type[GaussianExpert]] = {cls.name: cls for cls in (GaussianExpert,)}
+EXPERTS: dict[str, type[BaseExpert]] = {cls.name: cls for cls in (GaussianExpert,)}
 
 
 def resolve_gate(gate: Any) -> Gate:
@@ -28,7 +29,7 @@ def resolve_gate(gate: Any) -> Gate:
     return GATES[gate]()
 
 
-def resolve_expert(expert: Any, degree: int = 1) -> GaussianExpert:
+def resolve_expert(expert: Any, degree: int = 1) -> BaseExpert:
     """The expert named or given; `degree` is used for a name only.
 
     Raises
@@ -36,8 +37,8 @@ def resolve_expert(expert: Any, degree: int = 1) -> GaussianExpert:
     ValueError
         If it is neither an expert nor a known name.
     """
-    if isinstance(expert, GaussianExpert):
+    if isinstance(expert, BaseExpert):
         return expert
     if not isinstance(expert, str) or expert not in EXPERTS:
         raise ValueError(f"expert={expert!r} is not known; give one of {sorted(EXPERTS)} or an expert object.")
-    return EXPERTS[expert](degree=degree)
+    return EXPERTS[expert](degree=degree)  # type: ignore[call-arg]

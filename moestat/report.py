@@ -37,7 +37,9 @@ def report(
     theta, status = outcome.best.state.theta, outcome.best.status
     layout = objective.layout
     gate_mass, mass = objective.masses(theta)
-    order = list(range(layout.n_experts)) if fixed_order else [int(k) for k in np.argsort(-gate_mass, kind="stable")]
+    order = [int(k) for k in np.argsort(-gate_mass, kind="stable")]
+    if fixed_order or not (layout.gate.exchangeable and layout.expert.exchangeable):
+        order = list(range(layout.n_experts))
     rank = {k: i + 1 for i, k in enumerate(order)}
     mixture = coordinates.mixture(theta, order)
     floored = tuple(sorted(rank[k - 1] for k in on_floor(objective, theta)))
@@ -49,7 +51,7 @@ def report(
     messages = list(diagnosis.collinearity(coordinates))
     if idle:
         messages.append(diagnosis.idle_message([rank[k] for k in idle]))
-    if layout.expert.variance == "free" and not floored and layout.n_experts > 1:
+    if layout.expert.can_spike and not floored and layout.n_experts > 1:
         thin = diagnosis.thin_experts(mass, objective.rows.n, layout.q_expert)
         if thin:
             messages.append(diagnosis.thin_message([rank[k] for k in thin]))
@@ -62,7 +64,10 @@ def report(
     if floored:
         messages.append(diagnosis.floor_message(floored))
         status = Status.DEGENERATE if status.certified else status
-    active = diagnosis.active_bounds(objective, theta, coordinates, order)
+    limits, said = diagnosis.limits_reached(objective, theta, mixture, order)
+    messages += said
+    active = (*diagnosis.active_bounds(objective, theta, coordinates, order), *limits)
+    active = tuple(dict.fromkeys(active))
     penalty = objective.penalty_value(theta)
     offset = coordinates.loglik_offset(objective.total_weight)
     penalised = outcome.best.state.value + offset

@@ -225,7 +225,7 @@ def summary_command(model: Path) -> None:
 
     fitted = _load(model)
     mixture = fitted.model_
-    shown = reported(tuple(mixture.free_names()), mixture.free_vector())
+    shown = reported(tuple(mixture.free_names()), mixture.free_vector(), tuple(mixture.free_links()))
     rows = [
         [f"{key.part}[{key.expert}]:{key.term}" if key.expert else f"{key.part}:{key.term}", f"{value:.6g}"]
         for key, value in zip(shown.keys, shown.back(shown.values), strict=True)

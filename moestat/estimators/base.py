@@ -20,7 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from moestat.estimators.predictions import FittedMoE, generator
 from moestat.estimators.state import mixture_from_state, mixture_state, result_from_state, result_state
 from moestat.exceptions import CollinearityWarning, ConvergenceWarning, DegeneracyWarning, SeparationWarning
-from moestat.experts.gaussian import GaussianExpert
+from moestat.experts.base import BaseExpert
 from moestat.fitting import fit_mixture
 from moestat.gates.base import Gate
 from moestat.solvers.base import Status
@@ -81,7 +81,7 @@ class BaseMoE(FittedMoE):
     def _gate(self) -> str | Gate:
         raise NotImplementedError
 
-    def _expert(self) -> GaussianExpert:
+    def _expert(self) -> BaseExpert:
         raise NotImplementedError
 
     def set_params(self, **params: Any) -> BaseMoE:
@@ -113,7 +113,13 @@ class BaseMoE(FittedMoE):
 
     # -- fitting ----------------------------------------------------------------------------------------------------
 
-    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> BaseMoE:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
+    ) -> BaseMoE:
         """Fit by maximum likelihood.
 
         Parameters
@@ -122,6 +128,8 @@ class BaseMoE(FittedMoE):
         y : (n,) or (n, D) array
         sample_weight : (n,) array, optional
             Non-negative; an integer weight is the same as repeating the row.
+        offset : (n,) array, optional
+            Added to the first predictor of every expert, as the logarithm of an exposure under a log link.
 
         Returns
         -------
@@ -140,12 +148,7 @@ class BaseMoE(FittedMoE):
         previous = self.model_ if self.warm_start and hasattr(self, "model_") else None
         if previous is not None and previous.n_experts != self.n_experts:
             previous = None  # its parameters are no start for another number of experts
-        if y is None:
-            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
-        data, target = validate_data(
-            self, X, y, dtype=np.float64, order=None, multi_output=True, y_numeric=True, ensure_min_samples=2
-        )
-        target = np.asarray(target, dtype=np.float64)
+        data, target = self._validated(X, y)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, data, dtype=np.float64, ensure_non_negative=True)
         names = getattr(self, "feature_names_in_", None)
@@ -158,6 +161,7 @@ class BaseMoE(FittedMoE):
             gate=self._gate(),
             expert=self._expert(),
             sample_weight=sample_weight,
+            offset=offset,
             gate_features=column_numbers(self.gate_features, names, d, "gate_features"),
             expert_features=column_numbers(self.expert_features, names, d, "expert_features"),
             init=self.init if previous is None else previous.params,
@@ -178,6 +182,15 @@ class BaseMoE(FittedMoE):
             _stderr_logger().info("%s. %s", self.result_.status.name, self.result_.certificate)
         self._warn()
         return self
+
+    def _validated(self, X: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
+        """Checked features, and responses as numbers."""
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
+        data, target = validate_data(
+            self, X, y, dtype=np.float64, order=None, multi_output=True, y_numeric=True, ensure_min_samples=2
+        )
+        return data, np.asarray(target, dtype=np.float64)
 
     def _threads(self) -> int:
         n_jobs: Any = 1 if self.n_jobs is None else self.n_jobs

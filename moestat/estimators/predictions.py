@@ -52,7 +52,16 @@ class FittedMoE(BaseEstimator):  # type: ignore[misc]
     def _param(self, name: str) -> Array:
         if not hasattr(self, "model_"):
             raise AttributeError(f"{type(self).__name__} is not fitted yet; call fit first.")
-        return self.model_.params[name]
+        params = self.model_.params
+        if name not in params:
+            raise AttributeError(f"this model has no {name}_; it has {', '.join(f'{key}_' for key in params)}.")
+        return params[name]
+
+    def __getattr__(self, name: str) -> Array:
+        """Every entry of the parameter dictionary is an attribute: `expert_dispersion_`, `gate_location_`, …"""
+        if name.startswith(("expert_", "gate_")) and name.endswith("_") and "model_" in self.__dict__:
+            return self._param(name[:-1])
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
     def gate_coef_(self) -> Array:
@@ -111,37 +120,44 @@ class FittedMoE(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         return np.asarray(validate_data(self, X, dtype=np.float64, order=None, reset=False))
 
-    def predict(self, X: ArrayLike) -> Array:
-        """Mean response `Σ_k π_k(x) μ_k(x)`, `(n,)` or `(n, D)`."""
-        return self.model_.mean(self._X(X)) if hasattr(self, "model_") else self._X(X)
+    def _y(self, y: ArrayLike) -> ArrayLike:
+        """Responses as the model has them; a classifier numbers its labels."""
+        return y
+
+    def predict(self, X: ArrayLike, offset: ArrayLike | None = None) -> Array:
+        """Mean response `Σ_k π_k(x) μ_k(x)`, `(n,)` or `(n, D)`; `offset (n,)` is added to the experts' first predictor."""
+        X = self._X(X)
+        return self.model_.mean(X, offset)
 
     def gate_proba(self, X: ArrayLike) -> Array:
         """Gate probabilities `π_k(x)`, `(n, K)`."""
         X = self._X(X)
         return self.model_.gate_proba(X)
 
-    def responsibilities(self, X: ArrayLike, y: ArrayLike) -> Array:
+    def responsibilities(self, X: ArrayLike, y: ArrayLike, offset: ArrayLike | None = None) -> Array:
         """Posterior probabilities of the experts given `(x, y)`, `(n, K)`."""
         X = self._X(X)
-        return self.model_.responsibilities(X, y)
+        return self.model_.responsibilities(X, self._y(y), offset)
 
-    def log_density(self, X: ArrayLike, y: ArrayLike) -> Array:
+    def log_density(self, X: ArrayLike, y: ArrayLike, offset: ArrayLike | None = None) -> Array:
         """`log p(y|x)`, `(n,)`."""
         X = self._X(X)
-        return self.model_.log_density(X, y)
+        return self.model_.log_density(X, self._y(y), offset)
 
-    def log_likelihood(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+    def log_likelihood(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, offset: ArrayLike | None = None
+    ) -> float:
         """(Weighted) log-likelihood of data."""
-        values = self.log_density(X, y)
+        values = self.log_density(X, y, offset)
         return float(values.sum() if sample_weight is None else np.asarray(sample_weight, dtype=float) @ values)
 
-    def predict_quantile(self, X: ArrayLike, q: ArrayLike) -> Array:
+    def predict_quantile(self, X: ArrayLike, q: ArrayLike, offset: ArrayLike | None = None) -> Array:
         """Exact quantiles of the predictive mixture: `(n,)` for one level, `(n, len(q))` for several."""
         X = self._X(X)
         self._one_response("predict_quantile")
-        return self.model_.quantile(X, q)
+        return self.model_.quantile(X, q, offset)
 
-    def predict_interval(self, X: ArrayLike, level: float = 0.9) -> Array:
+    def predict_interval(self, X: ArrayLike, level: float = 0.9, offset: ArrayLike | None = None) -> Array:
         """Central prediction interval `(n, 2)` with the exact quantiles of the mixture (parameters taken as known).
 
         Raises
@@ -153,7 +169,7 @@ class FittedMoE(BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"level={level!r} must be strictly between 0 and 1.")
         X = self._X(X)
         self._one_response("predict_interval")
-        return self.model_.quantile(X, [0.5 - 0.5 * level, 0.5 + 0.5 * level])
+        return self.model_.quantile(X, [0.5 - 0.5 * level, 0.5 + 0.5 * level], offset)
 
     def _one_response(self, method: str) -> None:
         number = self.model_.n_responses
@@ -162,15 +178,15 @@ class FittedMoE(BaseEstimator):  # type: ignore[misc]
                 f"{method} is defined for one response; this fit has {number}. See predict_std and sample."
             )
 
-    def predict_std(self, X: ArrayLike) -> Array:
+    def predict_std(self, X: ArrayLike, offset: ArrayLike | None = None) -> Array:
         """Standard deviation of the response given x."""
         X = self._X(X)
-        return self.model_.std(X)
+        return self.model_.std(X, offset)
 
-    def sample(self, X: ArrayLike, random_state: Any = None) -> Array:
+    def sample(self, X: ArrayLike, random_state: Any = None, offset: ArrayLike | None = None) -> Array:
         """Draw one response for each row of X."""
         X = self._X(X)
-        return np.asarray(self.model_.sample(X, generator(random_state)))
+        return np.asarray(self.model_.sample(X, generator(random_state), offset=offset))
 
     # -- model selection and inference ------------------------------------------------------------------------------
 
@@ -180,21 +196,27 @@ class FittedMoE(BaseEstimator):  # type: ignore[misc]
         self._result()
         return self.model_.layout.n_params
 
-    def aic(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+    def aic(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, offset: ArrayLike | None = None
+    ) -> float:
         """`-2 loglik + 2 p`, of the weighted log-likelihood; smaller is better."""
-        return criteria.aic(self.log_likelihood(X, y, sample_weight), self.n_parameters_)
+        return criteria.aic(self.log_likelihood(X, y, sample_weight, offset), self.n_parameters_)
 
-    def bic(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+    def bic(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, offset: ArrayLike | None = None
+    ) -> float:
         """`-2 loglik + p log n`, n the sum of the weights; smaller is better."""
-        loglik = self.log_likelihood(X, y, sample_weight)
+        loglik = self.log_likelihood(X, y, sample_weight, offset)
         nobs = np.shape(y)[0] if sample_weight is None else np.sum(np.asarray(sample_weight, dtype=float))
         return criteria.bic(loglik, self.n_parameters_, float(nobs))
 
-    def icl(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+    def icl(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, offset: ArrayLike | None = None
+    ) -> float:
         """BIC plus twice the entropy of the responsibilities (Biernacki, Celeux & Govaert 2000); smaller is better."""
         weight = None if sample_weight is None else np.asarray(sample_weight, dtype=float)
-        loglik = self.log_likelihood(X, y, sample_weight)
-        return criteria.icl(loglik, self.n_parameters_, self.responsibilities(X, y), weight)
+        loglik = self.log_likelihood(X, y, sample_weight, offset)
+        return criteria.icl(loglik, self.n_parameters_, self.responsibilities(X, y, offset), weight)
 
     def inference(
         self,
@@ -203,6 +225,7 @@ class FittedMoE(BaseEstimator):  # type: ignore[misc]
         cov_type: str = "observed",
         *,
         sample_weight: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
         groups: ArrayLike | None = None,
     ) -> InferenceResults:
         """Standard errors of experts and gate; see `moestat.inference.infer`.
@@ -219,8 +242,9 @@ class FittedMoE(BaseEstimator):  # type: ignore[misc]
         return infer(
             self.model_,
             checked,
-            y,
+            self._y(y),
             sample_weight=sample_weight,
+            offset=offset,
             cov_type=cov_type,  # type: ignore[arg-type]
             groups=groups,
             certificate=self.result_.certificate,
@@ -232,8 +256,9 @@ class FittedMoE(BaseEstimator):  # type: ignore[misc]
     def _floored_names(self) -> list[str]:
         """Names of the scale parameters of experts on the variance floor: they are no interior estimates."""
         experts = [f"expert[{k}]:" for k in self.result_.floored] + (["expert:"] if self.result_.floored else [])
+        labels = self.model_.expert.spike_labels
         return [
             name
             for name in self.model_.free_names()
-            if "log_scale" in name and any(name.startswith(e) for e in experts)
+            if any(name.startswith(e) for e in experts) and name.partition(":")[2].startswith(labels)
         ]

@@ -7,65 +7,11 @@ from typing import Any
 from sklearn.base import RegressorMixin
 
 from moestat.estimators.base import BaseMoE
+from moestat.estimators.documentation import document
+from moestat.experts.base import BaseExpert
 from moestat.experts.gaussian import GaussianExpert
 from moestat.gates.base import Gate
 from moestat.registry import resolve_expert
-
-_COMMON = """
-    Parameters
-    ----------
-    n_experts : int, default 2
-        Number of experts K.
-    gate : {"softmax", "constant"} or Gate, default "softmax"
-{own}    solver : {"auto", "em", "squarem", "newton", "lbfgs", "cem"}, default "auto"
-        "auto": short EM from many starts, the best followed by EM and trust-region Newton.
-    n_init : int, default 10
-        Number of starts.
-    init : str, dict, (n, K) array, default "kmeans"
-        Kind of starts ("kmeans", "kmeans_x", "kmeans_y", "residuals", "cells", "lines", "random"), raw parameters (then one start from exactly
-        there), or responsibilities.
-    tol : float, default 1e-8
-        Log-likelihood of the whole sample, in nats, that may still be gained (Newton decrement) for `converged_`.
-    max_iter : int, default 1000
-        Iterations of one start.
-    gate_l2 : float, default 0
-        Penalty on the gate's slopes, in units in which the features are uncorrelated with unit variance.
-    variance_floor : float, default 1e-6
-        Smallest variance of an expert, relative to the variance of y (at least 1e-12).
-    warm_start : bool, default False
-        Start from the previous fit.
-    random_state : int, Generator, RandomState or None
-        Randomness of the starts.
-    n_jobs : int or None
-        Threads over blocks of rows (-1: all cores); results do not depend on it.
-    verbose : int, default 0
-        Log the iterations.
-    gate_features, expert_features : columns, optional
-        Names, numbers, slice or mask of the columns that gate and experts use; default all.
-    box : dict, optional
-        Bounds `name: (lower, upper)` on raw parameters, the last gate at zero.
-
-    Attributes
-    ----------
-    gate_coef_ : (K, d) array, the last row zero
-    gate_intercept_ : (K,) array
-    expert_coef_ : (K, p) array, or (K, D, p) for D responses
-    expert_intercept_ : (K,) or (K, D) array
-    expert_scale_ : (K,) or (K, D) array
-        Standard deviations.
-    model_ : ConditionalMixture
-        The fitted density.
-    mixing_measure_ : MixingMeasure
-    result_ : FitResult
-        Status, certificate, trace, starts.
-    loglik_ : float
-    converged_ : bool
-        Whether the certificate holds.
-    n_iter_ : int
-    n_features_in_ : int
-    feature_names_in_ : array of str
-"""
-
 
 class MoERegressor(RegressorMixin, BaseMoE):  # type: ignore[misc]
     """Mixture of experts for regression: `p(y|x) = Σ_k π_k(x) f_k(y|x)`, any gate and any expert.
@@ -93,7 +39,7 @@ class MoERegressor(RegressorMixin, BaseMoE):  # type: ignore[misc]
         n_experts: int = 2,
         *,
         gate: str | Gate = "softmax",
-        expert: str | GaussianExpert = "gaussian",
+        expert: str | BaseExpert = "gaussian",
         degree: int = 1,
         solver: Any = "auto",
         n_init: int = 10,
@@ -132,7 +78,7 @@ class MoERegressor(RegressorMixin, BaseMoE):  # type: ignore[misc]
     def _gate(self) -> str | Gate:
         return self.gate
 
-    def _expert(self) -> GaussianExpert:
+    def _expert(self) -> BaseExpert:
         return resolve_expert(self.expert, self.degree)
 
 
@@ -262,25 +208,20 @@ class PolynomialMoERegressor(GaussianMoERegressor):
         )
 
 
-_OWN = {
-    MoERegressor: """    expert : "gaussian" or GaussianExpert, default "gaussian"
+_GAUSSIAN = """    degree : int, default {degree}
+        Total degree of the experts' polynomials.
+    variance : {{"free", "tied"}} or float or array, default "free"
+        One variance an expert, one for all, or known standard deviations.
+    covariance : {{"full", "diag", "spherical"}}, default "full"
+        Form of the covariances when y has several columns.
+"""
+document(
+    MoERegressor,
+    """    expert : str or expert, default "gaussian"
+        A family: "gaussian", "student_t", "poisson", "gamma", …, or an object of `moestat.experts`.
     degree : int, default 1
         Degree of the experts' polynomials, for an expert given by name.
 """,
-    GaussianMoERegressor: """    degree : int, default 1
-        Total degree of the experts' polynomials.
-    variance : {"free", "tied"} or float or array, default "free"
-        One variance an expert, one for all, or known standard deviations.
-    covariance : {"full", "diag", "spherical"}, default "full"
-        Form of the covariances when y has several columns.
-""",
-}
-_OWN[PolynomialMoERegressor] = _OWN[GaussianMoERegressor].replace("default 1", "default 2")
-
-for _class, _own in _OWN.items():  # one description of the common parameters for all classes
-    if _class.__doc__:
-        _class.__doc__ = (
-            _class.__doc__.replace("    {common}\n", _COMMON.replace("{own}", _own))
-            .replace("{{", "{")
-            .replace("}}", "}")
-        )
+)
+document(GaussianMoERegressor, _GAUSSIAN.format(degree=1))
+document(PolynomialMoERegressor, _GAUSSIAN.format(degree=2))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from moestat.layout import Layout, Parameters
-from moestat.maps import PolynomialMap
+from moestat.maps import FeatureMap, InputMap, PolynomialMap
 from moestat.mixture import ConditionalMixture
 from moestat.registry import EXPERTS, GATES
 from moestat.solvers.base import FitResult, Status
@@ -18,11 +19,12 @@ def mixture_state(mixture: ConditionalMixture) -> dict[str, Any]:
     """Plain data of a mixture, internal coordinates included."""
     shared = mixture.gate_map is mixture.expert_map
     return {
-        "gate": {"name": mixture.gate.name, **mixture.gate.get_params()},
-        "expert": {"name": mixture.expert.name, **mixture.expert.get_params()},
+        "gate": mixture.gate,
+        "expert": mixture.expert,
         "gate_map": mixture.gate_map.to_state(),
         "expert_map": None if shared else mixture.expert_map.to_state(),
         "n_experts": mixture.n_experts,
+        "n_predictors": mixture.layout.n_predictors,
         "n_responses": mixture.n_responses,
         "internal": dict(mixture.internal._asdict()),
         "known_scale": mixture.layout.known_scale,
@@ -32,18 +34,31 @@ def mixture_state(mixture: ConditionalMixture) -> dict[str, Any]:
     }
 
 
+def _map_from_state(state: dict[str, Any], inputs: Any) -> FeatureMap:
+    if "inner" in state:
+        columns = tuple(int(c) for c in state["columns"])
+        return InputMap(inputs, columns, PolynomialMap.from_state(state["inner"]))
+    return PolynomialMap.from_state(state)
+
+
+def _named(state: Mapping[str, Any], table: Mapping[str, type]) -> Any:
+    spec = dict(state)
+    return table[spec.pop("name")](**spec)
+
+
 def mixture_from_state(state: dict[str, Any]) -> ConditionalMixture:
     """Rebuild a mixture."""
-    gate_spec, expert_spec = dict(state["gate"]), dict(state["expert"])
-    gate = GATES[gate_spec.pop("name")](**gate_spec)
-    expert = EXPERTS[expert_spec.pop("name")](**expert_spec)
-    gate_map = PolynomialMap.from_state(state["gate_map"])
-    expert_map = gate_map if state["expert_map"] is None else PolynomialMap.from_state(state["expert_map"])
+    gate, expert = state["gate"], state["expert"]
+    if isinstance(gate, Mapping):  # files of the first version name the components
+        gate, expert = _named(gate, GATES), _named(expert, EXPERTS)
+    gate_map = _map_from_state(state["gate_map"], gate.inputs())
+    expert_map = gate_map if state["expert_map"] is None else _map_from_state(state["expert_map"], None)
     internal = Parameters(**{name: np.asarray(value, dtype=float) for name, value in state["internal"].items()})
     layout = Layout(
         gate,
         expert,
         int(state["n_experts"]),
+        int(state.get("n_predictors", state["n_responses"])),
         int(state["n_responses"]),
         gate_map.n_features,
         expert_map.n_features,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral
 from types import ModuleType
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from moestat.experts import multivariate
+from moestat.experts.base import BaseExpert, check_degree
+from moestat.experts.dictionary import Read, check_gaussian, read_gaussian, write_gaussian
 from moestat.linalg import mirror, solve_psd
+
+if TYPE_CHECKING:
+    from moestat.blocks import Block
 
 Array = NDArray[np.float64]
 
@@ -19,7 +24,7 @@ COVARIANCES = ("full", "diag", "spherical")
 
 
 @dataclass(frozen=True, eq=False)
-class GaussianExpert:
+class GaussianExpert(BaseExpert):
     """Gaussian expert with a polynomial mean.
 
     `f_k(y|x) = N(y; a_kᵀφ(x) + b_k, σ_k²)`, `φ` the monomials of `x` up to total degree `degree`. With D responses the
@@ -47,15 +52,15 @@ class GaussianExpert:
     """
 
     name: ClassVar[str] = "gaussian"
+    location_scale: ClassVar[bool] = True
+    closed_form: ClassVar[bool] = True
 
     degree: int = 1
     variance: Literal["free", "tied"] | float | ArrayLike = "free"
     covariance: Literal["full", "diag", "spherical"] = "full"
 
     def __post_init__(self) -> None:
-        degree: Any = self.degree
-        if isinstance(degree, bool) or not isinstance(degree, Integral) or degree < 0:
-            raise ValueError(f"degree={self.degree!r} must be a non-negative integer.")
+        check_degree(self.degree)
         if self.covariance not in COVARIANCES:
             raise ValueError(f"covariance={self.covariance!r} is not known; give one of {list(COVARIANCES)}.")
         if isinstance(self.variance, str):
@@ -69,10 +74,6 @@ class GaussianExpert:
                 raise ValueError(
                     f"variance={self.variance!r} must be a positive, finite standard deviation (or an array of them)."
                 )
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Hyperparameters by name (scikit-learn's protocol: `GridSearchCV` reaches them as `expert__…`)."""
-        return {"degree": self.degree, "variance": self.variance, "covariance": self.covariance}
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, GaussianExpert):
@@ -89,6 +90,25 @@ class GaussianExpert:
     def known_scale(self) -> Array | None:
         """The known standard deviation, or None."""
         return None if isinstance(self.variance, str) else np.asarray(self.variance, dtype=float)
+
+    @property
+    def can_spike(self) -> bool:
+        """See `BaseExpert.can_spike`."""
+        return isinstance(self.variance, str) and self.variance == "free"
+
+    @property
+    def spike_labels(self) -> tuple[str, ...]:
+        """See `BaseExpert.spike_labels`."""
+        return ("log_scale",)
+
+    @property
+    def tied(self) -> bool:
+        """One (co)variance for all experts."""
+        return isinstance(self.variance, str) and self.variance == "tied"
+
+    def n_predictors(self, y: Array) -> int:
+        """One mean a response."""
+        return y.shape[1]
 
     def full(self, n_responses: int) -> bool:
         """Whether the covariance has off-diagonal parameters."""
@@ -111,18 +131,46 @@ class GaussianExpert:
             index = np.repeat(index[:1], n_experts, axis=0)
         return index
 
+    # -- predictions --------------------------------------------------------------------------------------------------
+
+    def moments(self, eta: Array, extra: Array) -> tuple[Array, Array]:
+        """Means and variances `(D, K, B)`."""
+        variance = np.diagonal(self.covariances(extra[:, :, 0].T, len(eta)), axis1=1, axis2=2)  # (K, D)
+        return eta, np.broadcast_to(variance.T[:, :, None], eta.shape)
+
+    def cdf(self, y: Array, eta: Array, extra: Array) -> Array:
+        """`P(Y <= y)`, `(K, B)`, for one response."""
+        from scipy.special import ndtr
+
+        return np.asarray(ndtr((y[0] - eta[0]) * np.exp(-extra[0])))
+
+    def quantile(self, q: float, eta: Array, extra: Array) -> Array:
+        """Quantiles `(K, B)`, for one response."""
+        from scipy.special import ndtri
+
+        return np.asarray(eta[0] + np.exp(extra[0]) * ndtri(q))
+
+    def sample_rows(
+        self, eta: Array, scale: Array, labels: NDArray[np.int64], rng: np.random.Generator
+    ) -> Array:
+        """See `BaseExpert.sample_rows`."""
+        noise = rng.standard_normal(eta.shape[::-1])
+        # L⁻ᵀ noise has covariance (L Lᵀ)⁻¹
+        inverse = np.linalg.inv(self.factors(scale, len(eta)))
+        return np.asarray(eta + np.einsum("nji,nj->in", inverse[labels], noise))
+
     # -- one block of rows ------------------------------------------------------------------------------------------
 
-    def forward(
-        self, coef: Array, scale: Array, features: Array, y: Array, start: int, stop: int, out: Array, residual: Array,
-        kernels: ModuleType,
-    ) -> None:  # fmt: skip
-        """Fill `out (K, B)` with log f and `residual (D, K, B)` of the rows from `start` to `stop`."""
+    def forward(self, coef: Array, scale: Array, block: Block, ws: dict[str, Array], kernels: ModuleType) -> None:
+        """Fill the workspace's `log_density (K, B)` with log f and `kept (D, K, B)` with the residuals."""
+        a, b, y = block.start, block.stop, block.y
         if len(y) == 1:
-            kernels.gaussian_forward(coef[:, 0], scale[:, 0], features, y[0], start, stop, out, residual[0])
+            kernels.gaussian_forward(
+                coef[:, 0], scale[:, 0], block.expert_features, y[0], a, b, ws["log_density"], ws["kept"][0]
+            )
         else:
             multivariate.forward(
-                self.factors(scale, len(y)), coef, features[:, start:stop], y[:, start:stop], out, residual
+                self.factors(scale, len(y)), coef, block.expert_features[:, a:b], y[:, a:b], ws["log_density"], ws["kept"]
             )
 
     def accumulators(self, n_experts: int, n_responses: int, q: int) -> dict[str, Array]:
@@ -136,10 +184,11 @@ class GaussianExpert:
         }
 
     def add_statistics(
-        self, acc: dict[str, Array], features: Array, start: int, stop: int, resp: Array, residual: Array, scratch: Array,
-        kernels: ModuleType,
-    ) -> None:  # fmt: skip
+        self, acc: dict[str, Array], scale: Array, block: Block, ws: dict[str, Array], kernels: ModuleType
+    ) -> None:
         """Add the block's `Σ r φφᵀ`, `Σ r φ e`, `Σ r` and `Σ r e eᵀ` (e: residual at the current coefficients)."""
+        features, start, stop = block.expert_features, block.start, block.stop
+        resp, residual, scratch = ws["resp"], ws["kept"], ws["scratch"]
         kernels.weighted_grams(features, resp, start, stop, acc["gram"])
         kernels.gaussian_moments(resp, residual[0], scratch, acc["moments"])
         kernels.weighted_moments(features, scratch, start, stop, acc["cross"][0])
@@ -149,7 +198,9 @@ class GaussianExpert:
             for b in range(a + 1):
                 acc["square"][:, a, b] += (weighted * residual[b]).sum(axis=1)
 
-    def maximise(self, coef: Array, scale: Array, acc: dict[str, Array], floor: Array) -> tuple[Array, Array]:
+    def maximise(
+        self, coef: Array, scale: Array, acc: dict[str, Array], floor: Array, step: float = 1.0
+    ) -> tuple[Array, Array]:
         """Closed-form weighted least squares and (co)variances, never below `floor (D,)` (standard deviations).
 
         Working with residuals at the current coefficients keeps the variances free of cancellation. An expert without
@@ -176,33 +227,88 @@ class GaussianExpert:
         scale[live] = self.scale_parameters(covariance[live], floor)
         return coef, scale
 
-    def derivatives(self, scale: Array, ws: dict[str, Array], kernels: ModuleType) -> tuple[Array, Array]:
+    def weighted_derivatives(
+        self, scale: Array, block: Block, ws: dict[str, Array], kernels: ModuleType
+    ) -> tuple[Array, Array]:
         """`resp · ∂log f` `(m, K, B)` and `resp · (∂²log f + ∂log f ∂log fᵀ)` for the lower-triangular pairs of predictors.
 
         The predictors are the D means, then the scale parameters; the workspace `ws` holds residuals and resp, and room.
         """
-        residual, resp, first, second = ws["residual"], ws["resp"], ws["first"], ws["second"]
+        residual, resp, first, second = ws["kept"], ws["resp"], ws["first"], ws["second"]
         n_responses = len(residual)
         if n_responses > 1:
             return multivariate.derivatives(self.factors(scale, n_responses), residual, resp, self.full(n_responses))
         kernels.gaussian_derivatives(residual[0], scale[:, 0], resp, first, second)
         return first, second
 
-    # -- (co)variances ----------------------------------------------------------------------------------------------
+    def scale_limits(self, floor: Array) -> Array:
+        """Lower bounds from the variance floor `(D,)`; a full covariance has them on the diagonal of the precision's factor."""
+        d = len(floor)
+        low = np.log(floor)
+        if self.full(d):
+            rows, cols = np.tril_indices(d)
+            low = np.where(rows == cols, low[rows], -np.inf)
+        return np.stack([low, np.full_like(low, np.inf)])
+
+    def spikes(self, scale: Array, floor: Array) -> NDArray[np.bool_]:
+        """Which experts sit on the variance floor."""
+        return np.asarray((scale <= self.scale_limits(floor)[0] + 1e-6).any(axis=1))
+
+    # -- dictionary ---------------------------------------------------------------------------------------------------
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the entries in the parameter dictionary."""
+        return ("expert_coef", "expert_intercept", "expert_scale", "expert_covariance")
+
+    def read(self, params: Mapping[str, Any], n_raw: int) -> Read:
+        """See `BaseExpert.read`."""
+        return read_gaussian(self, params, n_raw)
+
+    def write(self, coef: Array, scale: Array, vector_y: bool) -> dict[str, Array]:
+        """See `BaseExpert.write`."""
+        return write_gaussian(self, coef, scale, vector_y)
+
+    def check_consistent(self, free: Array, scale: Array, given: Mapping[str, Any]) -> None:
+        """See `BaseExpert.check_consistent`."""
+        check_gaussian(self, free, scale, given)
+
+    def predictor_names(self, n_predictors: int, vector_y: bool) -> list[str]:
+        """Nothing, or the response."""
+        return [""] if vector_y else [f"y{d + 1}:" for d in range(n_predictors)]
+
+    def scalar_names(self, n_predictors: int, vector_y: bool) -> list[str]:
+        """Log standard deviations, or the entries of the precision's Cholesky factor."""
+        if self.full(n_predictors):
+            pairs = zip(*np.tril_indices(n_predictors), strict=True)
+            return [f"log_scale[y{i + 1}]" if i == j else f"cholesky[y{i + 1},y{j + 1}]" for i, j in pairs]
+        return ["log_scale"] if vector_y else [f"log_scale[y{d + 1}]" for d in range(n_predictors)]
+
+    def scalar_links(self, n_predictors: int) -> list[str]:
+        """Logarithms, and the factor's entries below its diagonal."""
+        return ["cholesky" if name.startswith("cholesky") else "log" for name in self.scalar_names(n_predictors, False)]
+
+    def box_scalars(self, n_predictors: int, vector_y: bool) -> dict[str, tuple[list[tuple[int, str]], tuple[int, ...]]]:
+        """See `BaseExpert.box_scalars`; the factor of a full covariance cannot be bounded."""
+        if self.full(n_predictors):
+            return {}
+        return {"expert_scale": ([(j, "log") for j in range(n_predictors)], () if vector_y else (n_predictors,))}
+
+    def rescale(self, coef: Array, scale: Array, center: Array, factor: Array) -> tuple[Array, Array]:
+        """See `BaseExpert.rescale`."""
+        d = coef.shape[1]
+        moved = coef * factor[:, None]
+        moved[:, :, 0] += center
+        if self.full(d):
+            rows, cols = np.tril_indices(d)
+            return moved, np.where(rows == cols, scale + np.log(factor)[rows], scale / factor[rows])
+        return moved, scale + np.log(factor)
+
+    # -- (co)variances ------------------------------------------------------------------------------------------------
 
     def factors(self, scale: Array, n_responses: int) -> Array:
         """Lower-triangular `L (K, D, D)` with precision `L Lᵀ`."""
-        k = len(scale)
-        out = np.zeros((k, n_responses, n_responses))
-        if self.full(n_responses):
-            rows, cols = np.tril_indices(n_responses)
-            out[:, rows, cols] = scale
-        else:
-            rows = np.arange(n_responses)
-            out[:, rows, rows] = scale
-        diagonal = np.arange(n_responses)
-        out[:, diagonal, diagonal] = np.exp(-out[:, diagonal, diagonal])
-        return out
+        return multivariate.factors(scale, n_responses, self.full(n_responses))
 
     def covariances(self, scale: Array, n_responses: int) -> Array:
         """Covariance matrices `(K, D, D)`."""
@@ -212,10 +318,7 @@ class GaussianExpert:
     def scale_parameters(self, covariance: Array, floor: Array) -> Array:
         """Scale parameters `(K, m)` of the weighted normal likelihood's maximiser for sample covariances `(K, D, D)`.
 
-        Variances below `floor**2 (D,)` are raised to it. For full covariances the floor is one on the conditional standard
-        deviations `1/L_jj` (of response j given the later ones): the likelihood is a sum over the columns of L, of which
-        `L_jj` gives the size and the regression of response j on the later ones the direction, so that the constrained
-        maximiser is the free one with the columns cut to size.
+        Variances below `floor**2 (D,)` are raised to it; see `multivariate.full_scale` for what that means in a full covariance.
         """
         n_responses = covariance.shape[1]
         variance = np.diagonal(covariance, axis1=1, axis2=2)
@@ -224,16 +327,4 @@ class GaussianExpert:
             return np.repeat(0.5 * np.log(pooled)[:, None], n_responses, axis=1)
         if not self.full(n_responses):
             return np.asarray(0.5 * np.log(np.maximum(variance, floor**2)))
-        # variances below 1e-18 of the diagonal are rounding; an exact fit may leave a negative one
-        tiny = np.maximum(1e-150, 1e-9 * np.maximum(floor, np.sqrt(np.maximum(variance.max(axis=0), 0.0))))
-        values, vectors = np.linalg.eigh(covariance / np.outer(tiny, tiny))
-        # precision = rootᵀ root; its Cholesky factor by QR, which stands singular matrices
-        root = np.swapaxes(vectors / tiny[:, None], 1, 2) / np.sqrt(np.maximum(values, 1.0))[:, :, None]
-        upper = np.linalg.qr(root, mode="r")
-        diagonal = np.arange(n_responses)
-        signs = np.where(np.diagonal(upper, axis1=1, axis2=2) < 0.0, -1.0, 1.0)
-        factor = np.swapaxes(upper * signs[:, :, None], 1, 2).copy()
-        factor /= np.maximum(factor[:, diagonal, diagonal] * floor, 1.0)[:, None, :]
-        factor[:, diagonal, diagonal] = -np.log(factor[:, diagonal, diagonal])
-        rows, cols = np.tril_indices(n_responses)
-        return np.asarray(factor[:, rows, cols])
+        return multivariate.full_scale(covariance, floor)

@@ -2,40 +2,114 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from moestat.entries import n_columns, read_entry
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Gate:
-    """A gate whose scores are linear in the features of its map; the last expert's scores are pinned at zero.
+    """A gate: coefficients `γ (S, p)`, of which some are free, and the weights of the experts that they make.
 
-    `name` is the registry's key, `degree` the degree of the map (0: no features), `pinned` how many experts have free scores.
+    `name` is the registry's key and `degree` that of the polynomial map (0: no features). Softmax gates that are linear in their
+    features run through compiled kernels; all others are `general` and answer by scores, see `moestat.gates.scores.ScoreGate`.
     """
 
     name: ClassVar[str] = ""
     degree: ClassVar[int] = 1
-
-    def n_free(self, n_experts: int) -> int:
-        """Number of experts whose scores are free."""
-        return n_experts - 1
+    general: ClassVar[bool] = False  # not a softmax of linear scores
+    normalised: ClassVar[bool] = True  # the weights sum to one
+    exchangeable: ClassVar[bool] = True  # experts may be put in any order
+    joint: ClassVar[bool] = False  # a model of x as well
+    raw_features: ClassVar[bool] = False  # needs the user's own columns, not orthonormal combinations of them
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Hyperparameters by name (scikit-learn's protocol: `GridSearchCV` reaches them as `gate__…`)."""
-        return asdict(self)
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def inputs(self) -> Any:
+        """The transform of the columns before the map, or None; see `moestat.maps.InputMap`."""
+        return None
+
+    def index(self, n_experts: int, n_features: int) -> NDArray[np.int64]:
+        """For each coefficient `(S, p)` the number of the free parameter it equals; -1 where it is pinned at zero.
+
+        Here: one row an expert, the last one pinned.
+        """
+        out = np.arange(n_experts * n_features).reshape(n_experts, n_features)
+        out[-1] = -1
+        return out
+
+    def bounds(self, n_experts: int, n_features: int) -> tuple[Array, Array] | None:
+        """Lower and upper bounds `(S, p)` of the coefficients, or None."""
+        return None
+
+    def canonical(self, gamma: Array) -> Array:
+        """The representative of `γ (S, p)` under the gate's own invariances; idempotent. Here: the last row zero."""
+        return gamma - gamma[-1]
+
+    def permute(self, gamma: Array, order: Sequence[int]) -> Array:
+        """Coefficients of the gate with its experts in another order.
+
+        Raises
+        ------
+        ValueError
+            If the gate does not allow the order (a hierarchy, say).
+        """
+        return gamma[list(order)]
 
     def maximise(
         self, coef: Array, gradient: Array, information: Array, gram: Array, mass: Array, step: float
     ) -> Array:
-        """New free coefficients `(K-1, q)` from the gradient and the information of Σ resp log π at `coef`.
+        """New free coefficients from the gradient and the information of Σ resp log π at `coef`.
 
         `gram` is Σ w zzᵀ and `mass` the total responsibility of each expert.
         A Newton step of the given length; `step = 0` takes the step of Böhning's (1992) bound instead, which never
         decreases the likelihood.
         """
         raise NotImplementedError
+
+    # -- parameters ---------------------------------------------------------------------------------------------------
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the entries in the parameter dictionary."""
+        return ("gate_coef", "gate_intercept")
+
+    def n_inputs(self, params: Mapping[str, Any]) -> int:
+        """Columns that the map sees, as far as a parameter dictionary tells."""
+        width = np.asarray(params.get("gate_coef", np.zeros((1, 0))), dtype=float).shape[-1]
+        return n_columns(width, self.degree, "gate_coef")
+
+    def to_params(self, gamma: Array, n_experts: int) -> dict[str, Array]:
+        """Entries of the public parameter dictionary of raw coefficients `γ (S, p)`."""
+        return {"gate_coef": gamma[:, 1:], "gate_intercept": gamma[:, 0]}
+
+    def from_params(self, params: Mapping[str, Any], n_experts: int, n_features: int) -> Array:
+        """Raw coefficients `γ (S, p)` of a public parameter dictionary, for q raw features.
+
+        Raises
+        ------
+        ValueError
+            If an entry is missing or of the wrong shape.
+        """
+        s = len(self.index(n_experts, n_features))
+        intercept = read_entry(params, "gate_intercept", (s,))
+        coef = read_entry(params, "gate_coef", (s, n_features - 1)) if n_features > 1 else np.zeros((s, 0))
+        return np.column_stack([intercept, coef])
+
+    def reading(self, n_experts: int) -> str:
+        """What the coefficients mean, for the foot of a table."""
+        return f"Gate: log-odds against expert {n_experts}, whose gate coefficients are zero."
+
+    def names(self, n_experts: int, terms: Sequence[str]) -> list[list[str]]:
+        """Names of the coefficients `(S, p)`, `terms` the names of the features (`Intercept` first)."""
+        rows = len(self.index(n_experts, len(terms)))
+        return [[f"gate[{j + 1}]:{term}" for term in terms] for j in range(rows)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moestat.gates.base import Array, Gate
 
@@ -31,9 +33,10 @@ class ConstantGate(Gate):
 
     equal: bool = False
 
-    def n_free(self, n_experts: int) -> int:
+    def index(self, n_experts: int, n_features: int) -> NDArray[np.int64]:
         """None are free when the weights are equal."""
-        return 0 if self.equal else n_experts - 1
+        out = super().index(n_experts, n_features)
+        return np.full_like(out, -1) if self.equal else out
 
     def maximise(
         self, coef: Array, gradient: Array, information: Array, gram: Array, mass: Array, step: float
@@ -44,3 +47,8 @@ class ConstantGate(Gate):
         floor = 1e-12 * float(mass.sum())
         target = np.log(np.maximum(mass[:-1], floor) / max(float(mass[-1]), floor))[:, None]
         return np.asarray(coef + (step if step > 0.0 else 1.0) * (target - coef))
+
+    def from_params(self, params: Mapping[str, Any], n_experts: int, n_features: int) -> Array:
+        """Raw coefficients; equal weights may be left out of the dictionary."""
+        given = {"gate_intercept": np.zeros(n_experts)} if self.equal else {}
+        return super().from_params({**given, **params}, n_experts, n_features)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from moestat.entries import read_entry
 from moestat.gates.base import Array, Gate
+from moestat.linalg import solve_psd
+
+__all__ = ["ScoreGate", "read_entry"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class ScoreGate(Gate):
     Shapes: scores `(S, B)`, log-probabilities `(K, B)`, coefficients `γ (S, p)`, features `z (q, B)`, the constant first.
     """
 
-    raw_features: ClassVar[bool] = False  # the map needs the user's own columns, not orthonormal combinations of them
+    general: ClassVar[bool] = True
 
     # -- shape --------------------------------------------------------------------------------------------------------
 
@@ -39,10 +42,6 @@ class ScoreGate(Gate):
         """For each coefficient `(S, p)` the number of the free parameter it equals; -1 where it is pinned at zero."""
         shape = self.n_scores(n_experts), self.n_coef(n_features)
         return np.arange(shape[0] * shape[1]).reshape(shape)
-
-    def bounds(self, n_experts: int, n_features: int) -> tuple[Array, Array] | None:
-        """Lower and upper bounds `(S, p)` of the coefficients, or None."""
-        return None
 
     # -- the map ------------------------------------------------------------------------------------------------------
 
@@ -94,11 +93,23 @@ class ScoreGate(Gate):
         scores = self.scores(gamma, z)
         return scores, self.log_prob(scores)
 
-    # -- starts and warm-up -------------------------------------------------------------------------------------------
+    # -- the M-step and its start -------------------------------------------------------------------------------------------
 
     def start(self, resp: Array, z: Array) -> Array:
         """Coefficients `(S, p)` from which the first M-step of the gate starts, for responsibilities `(K, n)` (weighted)."""
         return np.zeros((self.n_scores(len(resp)), self.n_coef(len(z))))
+
+    def dense(self) -> Gate | None:
+        """For a gate that switches experts off: the gate with the same coefficients that does not, on which a search warms up."""
+        return None
+
+    def maximise_free(self, theta: Array, slope: Array, information: Array, step: float) -> Array:
+        """A scoring step of the given length on the free gate parameters; `step = 0` is a very short one.
+
+        The caller keeps what raises the likelihood.
+        """
+        move = solve_psd(information, slope[:, None])[:, 0]
+        return np.asarray(theta + (step if step > 0.0 else 1e-3) * move)
 
     # -- parameters ---------------------------------------------------------------------------------------------------
 
@@ -106,54 +117,6 @@ class ScoreGate(Gate):
         """The representative of `γ (S, p)` under the gate's own invariances; idempotent, and the density is unchanged."""
         return gamma
 
-    def permute(self, gamma: Array, order: Sequence[int]) -> Array:
-        """Coefficients of the gate with its experts in another order.
-
-        Raises
-        ------
-        ValueError
-            If the gate does not allow the order (a hierarchy, say).
-        """
-        return gamma[list(order)]
-
-    def to_params(self, gamma: Array, n_experts: int) -> dict[str, Array]:
-        """Entries of the public parameter dictionary of raw coefficients `γ (S, p)`."""
-        return {"gate_coef": gamma[:, 1:], "gate_intercept": gamma[:, 0]}
-
-    def from_params(self, params: Mapping[str, Any], n_experts: int, n_features: int) -> Array:
-        """Raw coefficients `γ (S, p)` of a public parameter dictionary, for q raw features.
-
-        Raises
-        ------
-        ValueError
-            If an entry is missing or of the wrong shape.
-        """
-        s = self.n_scores(n_experts)
-        intercept = read_entry(params, "gate_intercept", (s,))
-        coef = read_entry(params, "gate_coef", (s, n_features - 1)) if n_features > 1 else np.zeros((s, 0))
-        return np.column_stack([intercept, coef])
-
-    def names(self, n_experts: int, terms: Sequence[str]) -> list[list[str]]:
-        """Names of the coefficients `(S, p)`, `terms` the names of the features (`Intercept` first)."""
-        return [[f"gate[{j + 1}]:{term}" for term in terms] for j in range(self.n_scores(n_experts))]
-
-
-def read_entry(params: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> Array:
-    """A finite float array of that shape from a parameter dictionary.
-
-    Raises
-    ------
-    ValueError
-        If it is missing, not numeric, not finite or of another shape.
-    """
-    if name not in params:
-        raise ValueError(f"params lacks {name!r}; it has {sorted(params)}.")
-    try:
-        value = np.array(params[name], dtype=float)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"params[{name!r}] must be a numeric array; got {params[name]!r}.") from error
-    if value.shape != shape:
-        raise ValueError(f"params[{name!r}] has shape {value.shape}; expected {shape}.")
-    if not np.isfinite(value).all():
-        raise ValueError(f"params[{name!r}] must be finite; got {value.tolist()}.")
-    return value
+    def reading(self, n_experts: int) -> str:
+        """See `Gate.reading`."""
+        return f"Gate: coefficients of the scores of the {self.name} gate."

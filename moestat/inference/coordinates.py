@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import block_diag
 
 from moestat.layout import Parameters
-from moestat.maps import PolynomialMap
+from moestat.maps import FeatureMap, PolynomialMap
 from moestat.mixture import ConditionalMixture
 
 from .information import sparse_basis
@@ -53,37 +54,73 @@ def working_coordinates(mixture: ConditionalMixture, X: FloatArray, weights: Flo
     A fitted mixture carries such coordinates (those of its own data) and keeps them, because a translation through
     raw monomials of high degree loses digits; a mixture given by raw parameters is translated.
     """
-    if mixture.gate_map.transform is None or mixture.expert_map.transform is None:
-        mixture = _orthonormal(mixture, X, weights)
+    mixture = _orthonormal(mixture, X, weights)
     layout = mixture.layout
-    n_gate, n_coef = layout.sizes[0], mixture.n_experts * mixture.n_responses
-    n_scale = layout.n_params - sum(layout.sizes[:2])
-    gate, expert = _monomials(mixture.gate_map, X, weights), _monomials(mixture.expert_map, X, weights)
-    invisible = [_vanishing(gate)] * layout.n_scored + [_vanishing(expert)] * n_coef + [np.zeros((n_scale, 0))]
-    size = [_row_size(gate)] * layout.n_scored + [_row_size(expert)] * n_coef + [np.ones(n_scale)]
-    # Of orthonormal features: at most a quarter a row for a log-odds, the precision for a coefficient, 2 for a log
-    # scale.
-    precision = 1.0 / np.diagonal(mixture.expert_covariance(), axis1=1, axis2=2)
-    scales = [2.0 if ":log_scale" in name else 0.0 for name in mixture.free_names()[-n_scale:]] if n_scale else []
-    reference = np.r_[np.full(n_gate, 0.25), np.repeat(precision.ravel(), layout.q_expert), scales]
+    n_coef = mixture.n_experts * layout.n_predictors
+    n_scale = layout.n_params - layout.n_gate - layout.sizes[1]
+    gate, expert = (
+        _monomials(fixed, X, weights) if fixed.transform is not None else np.eye(fixed.n_raw)
+        for fixed in (mixture.gate_map, mixture.expert_map)
+    )
+    gate_rows = _gate_rows(mixture, gate)
+    invisible = [*gate_rows.invisible, *[_vanishing(expert)] * n_coef, np.zeros((n_scale, 0))]
+    size = [*gate_rows.size, *[_row_size(expert)] * n_coef, np.ones(n_scale)]
     return Coordinates(
         mixture=mixture,
         jacobian=mixture.jacobian(),
         invisible=np.asarray(block_diag(*invisible)),
         feature_size=np.concatenate(size),
-        n_gate=n_gate,
-        reference=weights.sum() * reference,
+        n_gate=layout.n_gate,
+        reference=weights.sum() * _reference(mixture),
     )
 
 
+class _GateRows(NamedTuple):
+    invisible: list[FloatArray]
+    size: list[FloatArray]
+
+
+def _gate_rows(mixture: ConditionalMixture, monomials: FloatArray) -> _GateRows:
+    """What no row can see of the gate, and the size of its features, in the order of the free vector."""
+    raw = mixture._raw_layout
+    if mixture.layout.gate.general:
+        return _GateRows([np.zeros((raw.n_gate, 0))], [np.ones(raw.n_gate)])
+    return _GateRows([_vanishing(monomials)] * raw.n_scored, [_row_size(monomials)] * raw.n_scored)
+
+
+def _reference(mixture: ConditionalMixture) -> FloatArray:
+    """Information a row if it spoke about one parameter alone; zero where no such bound is known.
+
+    Of orthonormal features: at most a quarter a row for a log-odds, the precision for a Gaussian coefficient, 2 for its log scale.
+    """
+    layout = mixture.layout
+    out = np.zeros(layout.n_params)
+    if not layout.gate.raw_features:
+        out[: layout.n_gate] = 0.25
+    if mixture.expert.name == "gaussian" and not mixture.expert.raw_features:
+        end = layout.n_gate + layout.sizes[1]
+        precision = 1.0 / np.diagonal(mixture.expert_covariance(), axis1=1, axis2=2)
+        out[layout.n_gate : end] = np.repeat(precision.ravel(), layout.q_expert)
+        out[end:] = [2.0 if link == "log" else 0.0 for link in mixture.free_links()[end - layout.n_params :]] if end < layout.n_params else []
+    return out
+
+
 def _orthonormal(mixture: ConditionalMixture, X: FloatArray, weights: FloatArray) -> ConditionalMixture:
+    """The mixture in features that are orthonormal in the data; it keeps those of its own fit, and raw ones that it needs."""
     old_gate, old_expert = mixture.gate_map, mixture.expert_map
-    gate = PolynomialMap.fit(X, old_gate.degree, old_gate.columns, weights)
-    same = (old_gate.degree, old_gate.columns) == (old_expert.degree, old_expert.columns)
-    expert = gate if same else PolynomialMap.fit(X, old_expert.degree, old_expert.columns, weights)
+    ready = [m.transform is not None or c.raw_features for m, c in ((old_gate, mixture.gate), (old_expert, mixture.expert))]
+    if all(ready):
+        return mixture
+    gate = old_gate if mixture.gate.raw_features else old_gate.refit(X, weights)
+    shared = isinstance(gate, PolynomialMap) and isinstance(old_expert, PolynomialMap)
+    same = shared and (gate.degree, gate.columns) == (old_expert.degree, old_expert.columns)
+    if mixture.expert.raw_features:
+        expert: FeatureMap = old_expert
+    else:
+        expert = gate if same and not mixture.gate.raw_features else old_expert.refit(X, weights)
     internal = Parameters(
-        old_gate.to_raw(mixture.internal.gate) @ _monomials(gate, X, weights),
-        old_expert.to_raw(mixture.internal.coef) @ _monomials(expert, X, weights),
+        mixture.internal.gate if gate is old_gate else old_gate.to_raw(mixture.internal.gate) @ _monomials(gate, X, weights),
+        mixture.internal.coef if expert is old_expert else old_expert.to_raw(mixture.internal.coef) @ _monomials(expert, X, weights),
         mixture.internal.scale,
     )
     layout = mixture.layout.with_features(gate.n_features, expert.n_features)
@@ -92,13 +129,13 @@ def _orthonormal(mixture: ConditionalMixture, X: FloatArray, weights: FloatArray
     )
 
 
-def _monomials(features: PolynomialMap, X: FloatArray, weights: FloatArray) -> FloatArray:
+def _monomials(features: FeatureMap, X: FloatArray, weights: FloatArray) -> FloatArray:
     """Matrix (q, q') of the raw monomials in the map's features, as functions on the weighted rows."""
     if features.n_features == features.n_raw:
         return np.asarray(features.from_raw(np.eye(features.n_raw)))
     # Columns are dependent: other coefficients give the same function, and only its values say which features make
     # it.
-    raw = PolynomialMap.raw(features.degree, features.columns)
+    raw = features.raw_map()
     cross, gram = np.zeros((raw.n_raw, features.n_features)), np.zeros((features.n_features, features.n_features))
     for start in range(0, len(X), _ROWS):
         rows = slice(start, start + _ROWS)

@@ -39,6 +39,7 @@ def infer(
     y: npt.ArrayLike,
     *,
     sample_weight: npt.ArrayLike | None = None,
+    offset: npt.ArrayLike | None = None,
     cov_type: CovType = "observed",
     groups: npt.ArrayLike | None = None,
     feature_names: Sequence[str] | None = None,
@@ -73,6 +74,8 @@ def infer(
     sample_weight : array-like of shape (n,), optional
         Non-negative.  Weights are repetitions of rows for "observed" and "opg", inverse sampling probabilities for
         "sandwich" and "cluster"; ``nobs`` is their sum.
+    offset : array-like of shape (n,), optional
+        Of the fit.
     cov_type : {"observed", "opg", "sandwich", "cluster"}
     groups : array-like of shape (n,), optional
         Cluster labels; needed by, and only allowed with, ``cov_type="cluster"``.
@@ -130,7 +133,7 @@ def infer(
     inner = coordinates.mixture
     moves = constrained_basis(coordinates.jacobian[bounded])
     jacobian = coordinates.jacobian @ moves
-    objective, theta = inner.objective(X, y, weights)
+    objective, theta = inner.objective(X, y, weights, offset=offset)
     loglik, gradient, hessian = objective.derivatives(theta)
     reference = coordinates.reference @ moves**2
     bread = invert_information(-(moves.T @ hessian @ moves), reference=reference)
@@ -142,7 +145,7 @@ def infer(
     decrement = 0.5 * float(score @ peak.covariance @ score)
     inverse, covariance = bread, bread.covariance
     if cov_type != "observed":
-        blocks = _score_blocks(inner, X, y, moves)
+        blocks = _score_blocks(inner, X, y, offset, moves)
         if cov_type == "opg":
             inverse = invert_information(outer_product(blocks, weights), reference=reference)
             covariance = inverse.covariance
@@ -153,6 +156,7 @@ def infer(
     results = InferenceResults(
         names=tuple(names),
         theta=np.asarray(mixture.free_vector(), dtype=np.float64),
+        links=tuple(mixture.free_links()),
         working_covariance=covariance,
         inverse=inverse,
         jacobian=jacobian,
@@ -167,17 +171,22 @@ def infer(
         decrement=decrement,
         header=_header(mixture, response_name, certificate),
         notes=(),
+        gate_note=mixture.gate.reading(mixture.n_experts),
     )
     gate_covariance = (moves @ bread.covariance @ moves.T)[: coordinates.n_gate, : coordinates.n_gate]
-    gate_error = float(np.sqrt(np.linalg.eigvalsh(gate_covariance)[-1])) if coordinates.n_gate else 0.0
+    linear = coordinates.n_gate and not mixture.gate.raw_features  # others have no log-odds for a standard deviation
+    gate_error = float(np.sqrt(np.linalg.eigvalsh(gate_covariance)[-1])) if linear else 0.0
     return _annotate(results, gate_error, gate_l2)
 
 
-def _score_blocks(mixture: ConditionalMixture, X: FloatArray, y: FloatArray, moves: FloatArray) -> ScoreBlocks:
+def _score_blocks(
+    mixture: ConditionalMixture, X: FloatArray, y: FloatArray, offset: npt.ArrayLike | None, moves: FloatArray
+) -> ScoreBlocks:
     """Scores of the rows along ``moves``, block by block: never all of them at once."""
     for start in range(0, len(X), _ROWS):
         rows = slice(start, start + _ROWS)
-        yield rows, mixture.scores(X[rows], y[rows], internal=True) @ moves
+        shift = None if offset is None else np.asarray(offset)[rows]
+        yield rows, mixture.scores(X[rows], y[rows], internal=True, offset=shift) @ moves
 
 
 def _check_weights(sample_weight: npt.ArrayLike | None, n: int) -> FloatArray:

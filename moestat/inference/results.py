@@ -101,6 +101,11 @@ class InferenceResults:
         Lines for the head of the summary (response, gate, expert, certificate).
     notes : tuple of str
         Sentences for its foot.
+    gate_note : str
+        What the gate's coefficients mean.
+    links : tuple of str
+        How each free parameter becomes the number that a table shows: "identity", "log", "logit" or "cholesky"; empty if
+        all are shown as they are.
     """
 
     names: tuple[str, ...]
@@ -119,6 +124,8 @@ class InferenceResults:
     decrement: float
     header: dict[str, str]
     notes: tuple[str, ...]
+    gate_note: str = ""
+    links: tuple[str, ...] = ()
 
     # -- estimates -----------------------------------------------------------------------------
     @cached_property
@@ -175,11 +182,11 @@ class InferenceResults:
         """
         import pandas as pd
 
-        rows = reported(self.names, self.theta)
+        rows = reported(self.names, self.theta, self.links)
         error = self._contrast_errors(rows.jacobian)
         half = _critical_value(alpha) * error
         with np.errstate(divide="ignore", invalid="ignore"):
-            z = np.where(rows.is_log, np.nan, rows.values / error)
+            z = np.where(rows.untested, np.nan, rows.values / error)
         columns = {
             "estimate": rows.back(rows.values),
             "std_err": rows.slope() * error,

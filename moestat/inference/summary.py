@@ -142,10 +142,16 @@ class InferenceSummary:
     def _notes(self) -> list[str]:
         results = self.results
         notes = []
-        if any(name.startswith("gate[") for name in results.names):
-            notes.append(f"Gate: log-odds against expert {results.n_experts}, whose gate coefficients are zero.")
-        if any(":log_" in name for name in results.names):
-            notes.append("Scales are standard deviations; their limits are exponentials of limits on the log scale.")
+        if results.gate_note and any(name.startswith("gate") for name in results.names):
+            notes.append(results.gate_note)
+        logs = [n.rpartition(":")[2] for n, link in zip(results.names, results.links, strict=False) if link == "log"]
+        terms = list(dict.fromkeys(term.removeprefix("log_").partition("[")[0] for term in logs))
+        if terms:
+            gaussian = results.header.get("Experts:") == "gaussian"
+            what = "Scales are standard deviations; their" if gaussian else f"{', '.join(terms).capitalize()}:"
+            notes.append(f"{what} limits are exponentials of limits on the log scale.")
+        if "logit" in results.links:
+            notes.append("Probabilities have limits on the log-odds scale.")
         if any(":cholesky" in name for name in results.names):
             notes.append("Correlations have limits and tests on the scale of Fisher's z.")
         return notes + list(results.notes)

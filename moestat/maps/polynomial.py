@@ -98,6 +98,14 @@ class PolynomialMap:
         d = len(columns)
         return cls(degree, tuple(columns), np.zeros(d), np.ones(d))
 
+    def raw_map(self) -> PolynomialMap:
+        """The map of the same columns whose features are monomials."""
+        return PolynomialMap.raw(self.degree, self.columns)
+
+    def refit(self, X: Array, weight: Array | None = None) -> PolynomialMap:
+        """The map of the same columns that is orthonormal under the weighted rows of `X`."""
+        return PolynomialMap.fit(X, self.degree, self.columns, weight)
+
     @classmethod
     def fit(cls, X: Array, degree: int, columns: Sequence[int], weight: Array | None = None) -> PolynomialMap:
         """Choose centre, scale and `T` from the weighted rows of `X`; only rows of positive weight count."""

@@ -29,8 +29,8 @@ def ascend(objective: Objective, theta: Array, at: Pass) -> tuple[Array, Pass, b
     """
     rounding = 1e-12 * (abs(at.value) + 1.0)
     layout = objective.layout
-    size = layout.sizes[0]
-    closed = layout.gate.degree == 0 or size == 0
+    size = layout.n_gate
+    closed = (size == 0 or (layout.gate.degree == 0 and not layout.gate.general)) and layout.expert.closed_form
     for length in GATE_STEPS[-1:] if closed else GATE_STEPS:
         candidate = objective.maximise(theta, at, length)
         settled = False

@@ -71,13 +71,8 @@ def follow(
 
 
 def on_floor(objective: Objective, theta: Array) -> tuple[int, ...]:
-    """Experts (from 1) whose scale is at its lower bound."""
-    layout = objective.layout
-    if layout.expert.known_scale is not None:
-        return ()
-    params = layout.unpack(theta)
-    low = objective.scale_floor()
-    return tuple(int(k) + 1 for k in np.flatnonzero((params.scale <= low + 1e-6).any(axis=1)))
+    """Experts (from 1) whose density is about to be a spike; see `Objective.degenerate`."""
+    return objective.degenerate(theta)
 
 
 def multistart(

@@ -96,7 +96,7 @@ def mixture(model: Model, seed: int = 0) -> ConditionalMixture:
         "gate_intercept": np.zeros(k),
         "gate_coef": np.zeros((k, len(columns(model.gate_features)) if model.gate.degree else 0)),
     }
-    if model.gate.n_free(k):
+    if (model.gate.index(k, 1) >= 0).any():
         params["gate_intercept"][:-1] = rng.normal(size=k - 1)
         params["gate_coef"][:-1] = 1.5 * rng.normal(size=params["gate_coef"][:-1].shape)
     sd = np.exp(0.4 * rng.normal(size=(k, d)))

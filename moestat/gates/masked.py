@@ -1,0 +1,175 @@
+"""Softmax of scores, over all experts or those of a mask: values and derivatives that hold to rounding, and base classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moestat.gates.base import Array, Gate
+from moestat.gates.scores import ScoreGate
+from moestat.gates.softmax import SoftmaxGate
+
+Mask = NDArray[np.bool_]
+
+# -- formulas ---------------------------------------------------------------------------------------------------------
+
+
+def log_softmax(scores: Array, active: Mask | None = None) -> Array:
+    """`s_k - log Σ_j exp s_j` over the active experts, `-inf` at the others; relatively exact also near zero.
+
+    Complex scores pass, for complex steps.
+    """
+    real = scores.real if active is None else np.where(active, scores.real, -np.inf)
+    top = real.argmax(axis=0)[None]
+    moved = scores - np.take_along_axis(scores, top, axis=0)
+    if active is not None:
+        moved = np.where(active, moved, -np.inf)
+    others = np.exp(moved)
+    np.put_along_axis(
+        others, top, 0.0, axis=0
+    )  # log1p of the rest, so that a log-probability near zero keeps its digits
+    return np.asarray(moved - np.log1p(others.sum(axis=0)))
+
+
+def log_sigmoid(scores: Array) -> Array:
+    """`log σ(s) = -log(1 + exp(-s))` without overflow; complex scores pass."""
+    positive = scores.real > 0.0
+    return np.asarray(np.where(positive, 0.0, scores) - np.log1p(np.exp(np.where(positive, -scores, scores))))
+
+
+def softmax_jacobian(log_prob: Array) -> Array:
+    """`∂ log π_k/∂s_j = δ_kj - π_j`, `(K, K, B)`."""
+    k = np.arange(len(log_prob))
+    out = np.repeat(-np.exp(log_prob)[None], len(log_prob), axis=0)
+    out[k, k] = -np.expm1(log_prob)
+    return out
+
+
+def softmax_curvature(log_prob: Array, total: Array) -> Array:
+    """`-(diag π - ππᵀ) total`, `(K, K, B)`, for the sum of the weights `total (B,)`."""
+    prob = np.exp(log_prob)
+    k = np.arange(len(log_prob))
+    out = prob[:, None] * prob * total
+    out[k, k] = prob * np.expm1(log_prob) * total
+    return np.asarray(out)
+
+
+def ranks(values: Array) -> NDArray[np.int64]:
+    """Rank from the top of every expert, `(K, B)`; of equal ones the lower index comes first."""
+    order = np.argsort(-values, axis=0, kind="stable")
+    out = np.empty_like(order)
+    np.put_along_axis(out, order, np.arange(len(values))[:, None], axis=0)
+    return out
+
+
+def numbered(free: Mask) -> NDArray[np.int64]:
+    """The numbers 0, 1, … at the free coefficients, -1 at the pinned ones."""
+    out = np.full(free.shape, -1)
+    out[free] = np.arange(free.sum())
+    return out
+
+
+# -- base classes -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SoftmaxScores(ScoreGate):
+    """Softmax of one score an expert, the last expert's pinned at zero: `log π_k = s_k - log Σ_j exp s_j`.
+
+    `moestat.gates.SoftmaxGate` in the form of scores, inside other gates. Parameters are those of that gate: `gate_coef (K, d)` and
+    `gate_intercept (K,)`, invariant to a common shift.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> SoftmaxScores().log_prob(np.log([[1.0], [3.0]])).round(4)
+    array([[-1.3863],
+           [-0.2877]])
+    """
+
+    def n_scores(self, n_experts: int) -> int:
+        """One an expert."""
+        return n_experts
+
+    def index(self, n_experts: int, n_features: int) -> NDArray[np.int64]:
+        """The last row is pinned."""
+        free = np.ones((n_experts, n_features), dtype=bool)
+        free[-1] = False
+        return numbered(free)
+
+    def log_prob(self, scores: Array) -> Array:
+        """`log π`, `(K, B)`."""
+        return log_softmax(scores)
+
+    def jacobian(self, scores: Array, log_prob: Array) -> Array:
+        """`δ_kj - π_j`; with a mask `π` is zero outside it, and the mask is taken as constant."""
+        return softmax_jacobian(log_prob)
+
+    def curvature(self, scores: Array, log_prob: Array, weight: Array) -> Array:
+        """`-(diag π - ππᵀ) Σ_k weight_k`."""
+        return softmax_curvature(log_prob, weight.sum(axis=0))
+
+    def canonical(self, gamma: Array) -> Array:
+        """The last row subtracted."""
+        return np.asarray(gamma - gamma[-1])
+
+    def permute(self, gamma: Array, order: Sequence[int]) -> Array:
+        """The rows in that order, the last one zero again."""
+        return self.canonical(gamma[list(order)])
+
+
+@dataclass(frozen=True)
+class MaskedGate(SoftmaxScores):
+    """A softmax renormalised over a non-empty set `M(x)` of active experts, which depends on the gate alone.
+
+    `π_k = 1{k ∈ M} g_k/m` with the dense softmax g and the kept mass `m(x) = Σ_M g_j`: a density, with `KL(π‖g) = -log m` and
+    total variation `1 - m`. Derivatives take the mask as constant. The log-likelihood jumps where a mask changes, so ascent
+    holds only while masks stay.
+    """
+
+    def mask(self, scores: Array) -> Mask:
+        """The active experts, `(K, B)`."""
+        raise NotImplementedError
+
+    def log_prob(self, scores: Array) -> Array:
+        """`log π`, `(K, B)`; `-inf` outside the mask."""
+        return log_softmax(scores, self.mask(scores.real))
+
+    def kept_mass(self, gamma: Array, z: Array) -> Array:
+        """Mass `m(x)` of the dense gate on the active experts, `(B,)`."""
+        scores, log_prob = self.forward(gamma, z)
+        kept = np.where(np.isneginf(log_prob), 0.0, np.exp(log_softmax(scores))).sum(axis=0)
+        return np.asarray(np.minimum(kept, 1.0))
+
+    def dense(self) -> Gate:
+        """The softmax gate, whose coefficients these are."""
+        return SoftmaxGate()
+
+
+# -- checks of hyperparameters ----------------------------------------------------------------------------------------
+
+
+def check_count(name: str, value: Any, low: int = 0) -> None:
+    """A ValueError unless the value is an integer of at least `low`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
+        raise ValueError(f"{name}={value!r} must be an integer of at least {low}.")
+
+
+def check_number(name: str, value: Any, low: float, high: float, closed: str) -> None:
+    """A ValueError unless the value is in the interval; `closed` has `[` and `]` for the ends that belong to it."""
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    above = number and (value >= low if "[" in closed else value > low)
+    if not (above and (value <= high if "]" in closed else value < high)):
+        left, right = ("[" if "[" in closed else "("), ("]" if "]" in closed else ")")
+        raise ValueError(f"{name}={value!r} must be a number in {left}{low}, {high}{right}.")
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
+    """A ValueError unless the value is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is not known; give one of {list(choices)}.")

@@ -1,0 +1,333 @@
+"""The log-likelihood under any gate and any expert: gates by scores, predictors linear or not.
+
+With `u` all predictors of a row (gate scores `s`, expert predictors `η`, scalars `v`), `ℓ = log Σ_k exp a_k(u)`, responsibilities
+`r` and `g_k = ∇a_k`, Louis' identity in predictor space is
+
+    ∂²ℓ = Σ_k r_k (∇²a_k + g_k g_kᵀ) - (Σ_k r_k g_k)(Σ_k r_k g_k)ᵀ,
+
+and every predictor carries its own Jacobian in the parameters: the features of a linear map, or what a nonlinear one says. The
+compiled route of `objective.py` is the same sums for softmax gates; where both apply they agree (the conformance tests compare).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from moestat.blocks import Block
+from moestat.layout import Layout, Parameters
+from moestat.objective import Objective, Pass, Statistics
+
+Array = NDArray[np.float64]
+
+
+class Slopes(NamedTuple):
+    """First and second derivatives of one block's rows in predictor space.
+
+    The gradient is `Σ w factor · slope`; the Hessian `Σ w (second - slope slopeᵀ)`, slopes and second derivatives carried to the
+    parameters by the predictors' Jacobians.
+
+    Attributes
+    ----------
+    scores : (S, B), experts : (m, K, B)
+        The slopes.
+    factor : (B,) or float
+    score_pairs : (S, S, B), cross : (S, m, K, B), expert_pairs : (m (m+1)/2, K, B)
+        The second derivatives; different experts have none in common.
+    """
+
+    scores: Array
+    experts: Array
+    factor: Array | float
+    score_pairs: Array
+    cross: Array
+    expert_pairs: Array
+
+
+class GeneralObjective(Objective):
+    """`Objective` for gates by scores and predictors of any kind."""
+
+    def _forward(self, params: Parameters, start: int, stop: int) -> tuple[Block, dict[str, Array]]:
+        ws = self._workspace(stop - start)
+        block = self.rows.block(start, stop)
+        gate: Any = self.layout.gate
+        z = block.gate_features[:, block.start : block.stop]
+        ws["gate_scores"], log_prob = gate.forward(params.gate, z)
+        ws["log_prob"][...] = gate.log_weight(params.gate, z) if gate.joint else log_prob
+        np.exp(log_prob, out=ws["prob"])
+        self.layout.expert.forward(params.coef, params.scale, block, ws, self.kernels)
+        self.kernels.e_step(ws["log_prob"], ws["log_density"], ws["resp"], ws["loglik"])
+        ws["log_gate"] = log_prob
+        return block, ws
+
+    # -- slopes in predictor space -------------------------------------------------------------------------------------
+
+    def _gate_jacobian(self, ws: dict[str, Array]) -> Array:
+        """`∂ log weight_k / ∂ s_j`, `(K, S, B)`; a joint model's common normaliser is added apart."""
+        gate: Any = self.layout.gate
+        if gate.joint:
+            s, width = ws["gate_scores"].shape
+            return np.broadcast_to(np.eye(s)[:, :, None], (s, s, width))
+        return np.asarray(gate.jacobian(ws["gate_scores"], ws["log_gate"]))
+
+    def _slopes(self, params: Parameters, block: Block, ws: dict[str, Array], second: bool) -> Slopes:
+        gate: Any = self.layout.gate
+        resp = ws["resp"]
+        first, pairs = self.layout.expert.weighted_derivatives(params.scale, block, ws, self.kernels)
+        jac = self._gate_jacobian(ws)
+        weighted = jac * resp[:, None, :]
+        scores = weighted.sum(axis=0)
+        if not second:
+            none = np.empty(0)
+            return Slopes(scores, first, 1.0, none, none, none)
+        curved = np.einsum("ksb,ktb->stb", weighted, jac)
+        if not gate.joint:
+            curved += gate.curvature(ws["gate_scores"], ws["log_gate"], resp)
+        cross = jac.swapaxes(0, 1)[:, None] * first[None]  # (S, m, K, B)
+        return Slopes(scores, first, 1.0, curved, cross, pairs)
+
+    # -- from predictor space to parameters ----------------------------------------------------------------------------
+
+    def _jacobians(self, params: Parameters, block: Block) -> tuple[Array, Array]:
+        """Jacobians of the scores `(S or 1, p, B)` and of the experts' predictors `(d or 1, K or 1, q, B)`."""
+        gate: Any = self.layout.gate
+        a, b = block.start, block.stop
+        z, phi = block.gate_features[:, a:b], block.expert_features[:, a:b]
+        expert_jacobian = self.layout.expert.predictor_jacobian(params.coef, phi)
+        return gate.score_jacobian(params.gate, z), phi[None, None] if expert_jacobian is None else expert_jacobian
+
+    def _parameter_rows(self, slopes: Slopes, jacobians: tuple[Array, Array]) -> Array:
+        """The slopes of all untied parameters, `(P, B)`."""
+        layout = self.layout
+        d = layout.n_predictors
+        width = slopes.scores.shape[-1]
+        gate = (slopes.scores[:, None] * jacobians[0]).reshape(-1, width)
+        coef = slopes.experts[:d, :, None] * jacobians[1]  # (d, K, q, B)
+        scalars = slopes.experts[d:].swapaxes(0, 1).reshape(-1, width)
+        return np.concatenate([gate, coef.swapaxes(0, 1).reshape(-1, width), scalars])
+
+    def _joint_terms(self, params: Parameters, mass: float) -> tuple[Array, Array] | None:
+        """Gradient and Hessian, in the untied vector, of a joint model's common normaliser for this much weight."""
+        gate: Any = self.layout.gate
+        if not gate.joint:
+            return None
+        total = sum(self.layout.sizes)
+        gradient, hessian = np.zeros(total), np.zeros((total, total))
+        s, p = self.layout.gate_index.shape
+        share = gate.weights(params.gate)
+        place = np.arange(s) * p
+        gradient[place] = -mass * share
+        hessian[np.ix_(place, place)] = -mass * (np.diag(share) - np.outer(share, share))
+        return gradient, hessian
+
+    def _row_scores(self, params: Parameters, block: Block, ws: dict[str, Array]) -> Array:
+        slopes = self._slopes(params, block, ws, second=False)
+        rows = self._parameter_rows(slopes, self._jacobians(params, block)) * slopes.factor
+        extra = self._joint_terms(params, 1.0)
+        return rows if extra is None else rows + extra[0][:, None]
+
+    def gradient(self, theta: Array) -> tuple[float, Array]:
+        """Log-likelihood and its gradient."""
+        params = self.layout.unpack(theta)
+        total = sum(self.layout.sizes)
+
+        def work(block: Block, ws: dict[str, Array], acc: Statistics) -> None:
+            slopes = self._slopes(params, block, ws, second=False)
+            rows = self._parameter_rows(slopes, self._jacobians(params, block))
+            acc["score"] += rows @ (weights_of(block) * slopes.factor)
+
+        acc = self._sum(work, lambda: {"value": np.zeros(()), "score": np.zeros(total)}, params, self._width())
+        extra = self._joint_terms(params, self.total_weight)
+        full = acc["score"] if extra is None else acc["score"] + extra[0]
+        penalty, slope, _ = self._penalty(theta)
+        return float(acc["value"]) - penalty, self._reduce(full) - slope
+
+    def derivatives(self, theta: Array) -> tuple[float, Array, Array]:
+        """Log-likelihood, gradient and exact Hessian (Louis' identity)."""
+        layout = self.layout
+        params = layout.unpack(theta)
+        total = sum(layout.sizes)
+
+        def zero() -> Statistics:
+            return {"value": np.zeros(()), "score": np.zeros(total), "hessian": np.zeros((total, total))}
+
+        def work(block: Block, ws: dict[str, Array], acc: Statistics) -> None:
+            self._add_second(params, block, ws, acc)
+
+        acc = self._sum(work, zero, params, self._width())
+        gradient, hessian = acc["score"], acc["hessian"]
+        extra = self._joint_terms(params, self.total_weight)
+        if extra is not None:
+            gradient, hessian = gradient + extra[0], hessian + extra[1]
+        if self.tie is not None:
+            gradient, hessian = gradient @ self.tie, self.tie.T @ hessian @ self.tie
+        penalty, slope, curvature = self._penalty(theta)
+        return float(acc["value"]) - penalty, gradient - slope, hessian - curvature
+
+    def _add_second(self, params: Parameters, block: Block, ws: dict[str, Array], acc: Statistics) -> None:
+        layout = self.layout
+        slopes = self._slopes(params, block, ws, second=True)
+        jac = self._jacobians(params, block)
+        weight = weights_of(block)
+        rows = self._parameter_rows(slopes, jac)
+        acc["score"] += rows @ (weight * slopes.factor)
+        hessian = acc["hessian"]
+        hessian -= (rows * weight) @ rows.T
+        score_jac, expert_jac = jac
+        s, p = layout.gate_index.shape
+        k, d, q, c = layout.n_experts, layout.n_predictors, layout.q_expert, layout.n_scale
+        n_gate, n_coef = s * p, k * d * q
+        # gate and gate
+        block_gg = _grams(score_jac[:, None], slopes.score_pairs * weight, score_jac[None])
+        hessian[:n_gate, :n_gate] += block_gg.swapaxes(1, 2).reshape(n_gate, n_gate)
+        curved = self._score_curvature(params, block, slopes.scores * slopes.factor * weight)
+        if curved is not None:
+            for j in range(s):
+                hessian[j * p : (j + 1) * p, j * p : (j + 1) * p] += curved[j]
+        # gate and expert
+        cross = slopes.cross * weight
+        coef = _grams(score_jac[:, None, None], cross[:, :d], expert_jac[None])  # (S, d, K, p, q)
+        coef = coef.transpose(0, 3, 2, 1, 4).reshape(n_gate, n_coef)
+        scalar = np.matmul(score_jac, cross[:, d:].reshape(s, c * k, -1).swapaxes(1, 2))  # (S, p, c K)
+        scalar = scalar.reshape(s, p, c, k).swapaxes(2, 3).reshape(n_gate, k * c)
+        mixed = np.concatenate([coef, scalar], axis=1)
+        hessian[:n_gate, n_gate:] += mixed
+        hessian[n_gate:, :n_gate] += mixed.T
+        # expert and expert
+        bent = layout.expert.predictor_curvature(params.coef, block_phi(block), slopes.experts[:d] * slopes.factor * weight)
+        _add_experts(hessian, slopes.expert_pairs * weight, expert_jac, bent, layout)
+
+    def _score_curvature(self, params: Parameters, block: Block, weight: Array) -> Array | None:
+        gate: Any = self.layout.gate
+        z = block.gate_features[:, block.start : block.stop]
+        out: Array | None = gate.score_curvature(params.gate, z, weight)
+        return out
+
+    # -- EM ------------------------------------------------------------------------------------------------------------
+
+    def em_pass(self, theta: Array, resp: Array | None = None, *, information: bool = True) -> Pass:
+        """See `Objective.em_pass`; the information is that of the gate's own multinomial law (scoring)."""
+        layout = self.layout
+        gate: Any = layout.gate
+        params = layout.unpack(theta)
+        s, p = layout.gate_index.shape
+        free = layout.n_gate > 0
+
+        def zero() -> Statistics:
+            acc = layout.expert.accumulators(layout.n_experts, layout.n_predictors, layout.q_expert)
+            acc["value"] = np.zeros(())
+            if free:
+                acc["gate_moments"], acc["gate_value"] = np.zeros((s, p)), np.zeros(())
+                acc["gate_information"] = np.zeros((s, p, s, p))
+            return acc
+
+        def work(block: Block, ws: dict[str, Array], acc: Statistics) -> None:
+            if resp is not None:
+                ws["resp"][...] = resp[:, block.row : block.row + block.stop - block.start]
+            self.kernels.scale_rows(block.weight, block.start, block.stop, ws["resp"])
+            layout.expert.add_statistics(acc, params.scale, block, ws, self.kernels)
+            if not free:
+                return
+            weighted = ws["resp"]
+            acc["gate_value"] += np.where(weighted > 0.0, weighted * ws["log_prob"], 0.0).sum()
+            jac = self._gate_jacobian(ws)
+            score_jac = self._jacobians(params, block)[0]
+            slope = np.einsum("kb,ksb->sb", weighted, jac)
+            acc["gate_moments"] += np.einsum("sb,spb->sp", slope, np.broadcast_to(score_jac, (s, *score_jac.shape[1:])))
+            # scoring: in a joint model the complete-data weights are the responsibilities
+            law = weighted if gate.joint else ws["prob"] * weights_of(block)
+            pairs = np.einsum("ksb,ktb->stb", jac * law[:, None, :], jac)
+            acc["gate_information"] += _grams(score_jac[:, None], pairs, score_jac[None]).swapaxes(1, 2)
+
+        acc = self._sum(work, zero, params, self._width())
+        extra = self._joint_terms(params, float(acc["moments"][:, 0].sum())) if free else None
+        if extra is not None:
+            acc["gate_moments"] += extra[0][: s * p].reshape(s, p)
+        penalty, slope, curvature = self._penalty(theta)
+        matrix = None
+        if free:
+            n = layout.n_gate
+            acc["gate_slope"] = layout.sum_gate(acc.pop("gate_moments")) - slope[:n]
+            matrix = layout.sum_gate_pairs(acc.pop("gate_information").reshape(s * p, s * p)) + curvature[:n, :n]
+        return Pass(float(acc["value"]) - penalty, acc, matrix)
+
+    def maximise(self, theta: Array, at: Pass, gate_step: float = 1.0) -> Array:
+        """M-step: the experts' own, and a (damped) scoring step for the gate; clipped to the box."""
+        layout = self.layout
+        params = layout.unpack(theta)
+        coef, scale = layout.expert.maximise(params.coef, params.scale, at.statistics, self.floor, gate_step)
+        out = layout.pack(Parameters(params.gate, coef, scale))
+        n = layout.n_gate
+        if n and at.information is not None:
+            gate: Any = layout.gate
+            out[:n] = gate.maximise_free(theta[:n], at.statistics["gate_slope"], at.information, gate_step)
+        return self.clip(out)
+
+    def _width(self) -> int:
+        """Rows a block: about two megabytes for the largest array."""
+        layout = self.layout
+        s, p = layout.gate_index.shape
+        m = layout.n_predictors + layout.n_scale
+        rows = max(s * s * p, s * m * layout.n_experts * max(p, 1), sum(layout.sizes), 1)
+        return int(min(self.size, max(256, 262144 // rows // 256 * 256)))
+
+
+def weights_of(block: Block) -> Array:
+    """The weights of a block's rows."""
+    return block.weight[block.start : block.stop] if block.weight.size else np.ones(block.stop - block.start)
+
+
+def block_phi(block: Block) -> Array:
+    """The experts' features of a block."""
+    return block.expert_features[:, block.start : block.stop]
+
+
+def _grams(left: Array, weight: Array, right: Array) -> Array:
+    """`Σ_b weight left rightᵀ` for Jacobians `(…, p, B)`, `(…, q, B)` and weights `(…, B)`, broadcast: `(…, p, q)`."""
+    return np.asarray(np.matmul(left * weight[..., None, :], right.swapaxes(-1, -2)))
+
+
+def _add_experts(hessian: Array, pairs: Array, jac: Array, bent: Array | None, layout: Layout) -> None:
+    """Add the experts' own blocks; `pairs (m (m+1)/2, K, B)` are weighted, `bent (d, K, q, q)` is the predictors' curvature."""
+    k, d, q, c = layout.n_experts, layout.n_predictors, layout.q_expert, layout.n_scale
+    n_gate, n_coef = layout.sizes[:2]
+    jac = np.broadcast_to(jac, (d, k, q, jac.shape[-1]))
+
+    def mean(e: int, a: int) -> slice:
+        return slice(n_gate + (e * d + a) * q, n_gate + (e * d + a + 1) * q)
+
+    position = 0
+    for i in range(d + c):
+        for j in range(i + 1):
+            if i < d:
+                blocks = _grams(jac[i], pairs[position], jac[j])  # (K, q, q)
+                for e in range(k):
+                    hessian[mean(e, i), mean(e, j)] += blocks[e]
+                    if i != j:
+                        hessian[mean(e, j), mean(e, i)] += blocks[e].T
+            elif j < d:
+                moments = np.einsum("kqb,kb->kq", jac[j], pairs[position])
+                for e in range(k):
+                    row = n_gate + n_coef + e * c + i - d
+                    hessian[row, mean(e, j)] += moments[e]
+                    hessian[mean(e, j), row] += moments[e]
+            else:
+                sums = pairs[position].sum(axis=1)
+                for e in range(k):
+                    row, column = n_gate + n_coef + e * c + i - d, n_gate + n_coef + e * c + j - d
+                    hessian[row, column] += sums[e]
+                    if i != j:
+                        hessian[column, row] += sums[e]
+            position += 1
+    if bent is not None:
+        for a in range(d):
+            for e in range(k):
+                hessian[mean(e, a), mean(e, a)] += bent[a, e]
+
+
+def objective_for(rows: Any, layout: Layout, **settings: Any) -> Objective:
+    """The objective of a model: compiled for softmax gates of linear scores and linear predictors, general otherwise."""
+    general = layout.gate.general or layout.expert.raw_features
+    return (GeneralObjective if general else Objective)(rows, layout, **settings)
