@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .mixing_measure import MixingMeasure
     from .mixture import ConditionalMixture
     from .persistence import load
+    from .preference import PreferenceMoE
 
     __version__: str
 
@@ -42,6 +43,7 @@ __all__ = [
     "MoERegressor",
     "MultinomialMoEClassifier",
     "PolynomialMoERegressor",
+    "PreferenceMoE",
     "Start",
     "__version__",
     "datasets",
@@ -82,6 +84,7 @@ _HOME = {
     "MoERegressor": "estimators",
     "MultinomialMoEClassifier": "estimators",
     "PolynomialMoERegressor": "estimators",
+    "PreferenceMoE": "preference",
     "Start": "fitting",
     "fit_mixture": "fitting",
     "formula": "formulas",

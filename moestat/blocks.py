@@ -37,7 +37,8 @@ class Block(NamedTuple):
 class Rows:
     """The data of a fit: `X (n, d)`, `y (n, D)`, weights `(n,)` or empty for one each, and how they are transformed.
 
-    An offset `(n,)`, or empty for none, is added to the first predictor of every expert. Gate and experts see the features of their maps and the responses `(y - y_center) / y_scale`, rows in the last axis.
+    An offset `(n,)`, or empty for none, is added to the first predictor of every expert.
+    Gate and experts see the features of their maps and the responses `(y - y_center) / y_scale`, rows in the last axis.
     """
 
     X: Array

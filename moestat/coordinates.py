@@ -41,6 +41,7 @@ class Coordinates:
     y_center: Array
     y_scale: Array
     floor_unit: Array  # the variance floor's root is a multiple of it
+    gate_unit: Array | None  # likewise for a gate that models x: standard deviations of its columns
     layout: Layout
     n_features: int
     vector_y: bool
@@ -70,9 +71,7 @@ class Coordinates:
         gate_map = make_map(*gate_spec, inputs=gate.inputs(), X=None if raw or gate.raw_features else X, weight=w)
         plain = gate.inputs() is None and gate.raw_features == expert.raw_features
         same = gate_spec == expert_spec and plain
-        expert_map = (
-            gate_map if same else make_map(*expert_spec, X=None if raw or expert.raw_features else X, weight=w)
-        )
+        expert_map = gate_map if same else make_map(*expert_spec, X=None if raw or expert.raw_features else X, weight=w)
         expert.check(y)
         d = expert.n_predictors(y)
         center, deviation = weighted_center_scale(y, w)
@@ -91,7 +90,13 @@ class Coordinates:
         names = None if feature_names is None else tuple(feature_names)
         metric = np.atleast_2d(np.cov(gate_map.features(X)[1:], aweights=w, ddof=0)) if raw and gate_spec[1] else None
         unit = deviation if expert.location_scale else expert.floor_unit(y, w)
-        return cls(gate_map, expert_map, y_center, y_scale, unit, layout, X.shape[1], vector_y, names, metric)
+        gate_unit = None
+        if gate.joint:
+            gate_unit = weighted_center_scale(X[:, list(gate_columns)], w)[1]
+            if not (gate_unit > 0).all():
+                column = list(gate_columns)[int(np.flatnonzero(~(gate_unit > 0))[0])]
+                raise ValueError(f"column {column} of X is constant; gate={gate!r} models its density. Drop the column.")
+        return cls(gate_map, expert_map, y_center, y_scale, unit, gate_unit, layout, X.shape[1], vector_y, names, metric)
 
     def objective(
         self,
@@ -116,6 +121,7 @@ class Coordinates:
             gate_l2=gate_l2,
             gate_metric=self.gate_metric,
             floor=np.maximum(floor, 1e-150),
+            gate_floor=None if self.gate_unit is None else np.sqrt(max(variance_floor, SMALLEST_FLOOR)) * self.gate_unit,
             bounds=bounds,
             n_jobs=n_jobs,
         )

@@ -55,7 +55,7 @@ class GeneralObjective(Objective):
         gate: Any = self.layout.gate
         z = block.gate_features[:, block.start : block.stop]
         ws["gate_scores"], log_prob = gate.forward(params.gate, z)
-        ws["log_prob"][...] = gate.log_weight(params.gate, z) if gate.joint else log_prob
+        ws["log_prob"][...] = gate.log_weight(params.gate, ws["gate_scores"]) if gate.joint else log_prob
         np.exp(log_prob, out=ws["prob"])
         self.layout.expert.forward(params.coef, params.scale, block, ws, self.kernels)
         self.kernels.e_step(ws["log_prob"], ws["log_density"], ws["resp"], ws["loglik"])
@@ -113,13 +113,11 @@ class GeneralObjective(Objective):
         gate: Any = self.layout.gate
         if not gate.joint:
             return None
-        total = sum(self.layout.sizes)
+        total, size = sum(self.layout.sizes), self.layout.gate_index.size
+        _, slope, curvature = gate.log_mass(params.gate)
         gradient, hessian = np.zeros(total), np.zeros((total, total))
-        s, p = self.layout.gate_index.shape
-        share = gate.weights(params.gate)
-        place = np.arange(s) * p
-        gradient[place] = -mass * share
-        hessian[np.ix_(place, place)] = -mass * (np.diag(share) - np.outer(share, share))
+        gradient[:size] = -mass * slope.ravel()
+        hessian[:size, :size] = -mass * curvature.reshape(size, size)
         return gradient, hessian
 
     def _row_scores(self, params: Parameters, block: Block, ws: dict[str, Array]) -> Array:
@@ -130,6 +128,12 @@ class GeneralObjective(Objective):
 
     def gradient(self, theta: Array) -> tuple[float, Array]:
         """Log-likelihood and its gradient."""
+        value, gradient = self._first(theta)
+        penalty, slope, _ = self._penalty(theta)
+        return value - penalty, gradient - slope
+
+    def _first(self, theta: Array) -> tuple[float, Array]:
+        """Value and gradient without the penalty."""
         params = self.layout.unpack(theta)
         total = sum(self.layout.sizes)
 
@@ -141,11 +145,16 @@ class GeneralObjective(Objective):
         acc = self._sum(work, lambda: {"value": np.zeros(()), "score": np.zeros(total)}, params, self._width())
         extra = self._joint_terms(params, self.total_weight)
         full = acc["score"] if extra is None else acc["score"] + extra[0]
-        penalty, slope, _ = self._penalty(theta)
-        return float(acc["value"]) - penalty, self._reduce(full) - slope
+        return float(acc["value"]), self._reduce(full)
 
     def derivatives(self, theta: Array) -> tuple[float, Array, Array]:
         """Log-likelihood, gradient and exact Hessian (Louis' identity)."""
+        value, gradient, hessian = self._second(theta)
+        penalty, slope, curvature = self._penalty(theta)
+        return value - penalty, gradient - slope, hessian - curvature
+
+    def _second(self, theta: Array) -> tuple[float, Array, Array]:
+        """Value, gradient and Hessian without the penalty."""
         layout = self.layout
         params = layout.unpack(theta)
         total = sum(layout.sizes)
@@ -163,8 +172,7 @@ class GeneralObjective(Objective):
             gradient, hessian = gradient + extra[0], hessian + extra[1]
         if self.tie is not None:
             gradient, hessian = gradient @ self.tie, self.tie.T @ hessian @ self.tie
-        penalty, slope, curvature = self._penalty(theta)
-        return float(acc["value"]) - penalty, gradient - slope, hessian - curvature
+        return float(acc["value"]), gradient, hessian
 
     def _add_second(self, params: Parameters, block: Block, ws: dict[str, Array], acc: Statistics) -> None:
         layout = self.layout
@@ -190,13 +198,16 @@ class GeneralObjective(Objective):
         cross = slopes.cross * weight
         coef = _grams(score_jac[:, None, None], cross[:, :d], expert_jac[None])  # (S, d, K, p, q)
         coef = coef.transpose(0, 3, 2, 1, 4).reshape(n_gate, n_coef)
-        scalar = np.matmul(score_jac, cross[:, d:].reshape(s, c * k, -1).swapaxes(1, 2))  # (S, p, c K)
+        width = cross.shape[-1]
+        scalar = np.matmul(score_jac, cross[:, d:].reshape(s, c * k, width).swapaxes(1, 2))  # (S, p, c K)
         scalar = scalar.reshape(s, p, c, k).swapaxes(2, 3).reshape(n_gate, k * c)
         mixed = np.concatenate([coef, scalar], axis=1)
         hessian[:n_gate, n_gate:] += mixed
         hessian[n_gate:, :n_gate] += mixed.T
         # expert and expert
-        bent = layout.expert.predictor_curvature(params.coef, block_phi(block), slopes.experts[:d] * slopes.factor * weight)
+        bent = layout.expert.predictor_curvature(
+            params.coef, block_phi(block), slopes.experts[:d] * slopes.factor * weight
+        )
         _add_experts(hessian, slopes.expert_pairs * weight, expert_jac, bent, layout)
 
     def _score_curvature(self, params: Parameters, block: Block, weight: Array) -> Array | None:
@@ -218,7 +229,9 @@ class GeneralObjective(Objective):
         def zero() -> Statistics:
             acc = layout.expert.accumulators(layout.n_experts, layout.n_predictors, layout.q_expert)
             acc["value"] = np.zeros(())
-            if free:
+            if gate.joint:
+                acc["gate_value"], acc["gate_joint"] = np.zeros(()), np.zeros((s, layout.q_gate, layout.q_gate))
+            elif free:
                 acc["gate_moments"], acc["gate_value"] = np.zeros((s, p)), np.zeros(())
                 acc["gate_information"] = np.zeros((s, p, s, p))
             return acc
@@ -231,23 +244,26 @@ class GeneralObjective(Objective):
             if not free:
                 return
             weighted = ws["resp"]
-            acc["gate_value"] += np.where(weighted > 0.0, weighted * ws["log_prob"], 0.0).sum()
+            acc["gate_value"] += (weighted * np.where(weighted > 0.0, ws["log_prob"], 0.0)).sum()
+            if gate.joint:
+                z = block.gate_features[:, block.start : block.stop]
+                acc["gate_joint"] += gate.moments(params.gate, z, weighted)
+                return
             jac = self._gate_jacobian(ws)
             score_jac = self._jacobians(params, block)[0]
-            slope = np.einsum("kb,ksb->sb", weighted, jac)
+            law, pull = ws["prob"] * weights_of(block), weighted
+            if not gate.normalised:  # of weights that do not sum to one, Σ r log w - w
+                pull = weighted - law
+                acc["gate_value"] -= law.sum()
+            slope = np.einsum("kb,ksb->sb", pull, jac)
             acc["gate_moments"] += np.einsum("sb,spb->sp", slope, np.broadcast_to(score_jac, (s, *score_jac.shape[1:])))
-            # scoring: in a joint model the complete-data weights are the responsibilities
-            law = weighted if gate.joint else ws["prob"] * weights_of(block)
             pairs = np.einsum("ksb,ktb->stb", jac * law[:, None, :], jac)
             acc["gate_information"] += _grams(score_jac[:, None], pairs, score_jac[None]).swapaxes(1, 2)
 
         acc = self._sum(work, zero, params, self._width())
-        extra = self._joint_terms(params, float(acc["moments"][:, 0].sum())) if free else None
-        if extra is not None:
-            acc["gate_moments"] += extra[0][: s * p].reshape(s, p)
         penalty, slope, curvature = self._penalty(theta)
         matrix = None
-        if free:
+        if free and not gate.joint:
             n = layout.n_gate
             acc["gate_slope"] = layout.sum_gate(acc.pop("gate_moments")) - slope[:n]
             matrix = layout.sum_gate_pairs(acc.pop("gate_information").reshape(s * p, s * p)) + curvature[:n, :n]
@@ -260,8 +276,11 @@ class GeneralObjective(Objective):
         coef, scale = layout.expert.maximise(params.coef, params.scale, at.statistics, self.floor, gate_step)
         out = layout.pack(Parameters(params.gate, coef, scale))
         n = layout.n_gate
-        if n and at.information is not None:
-            gate: Any = layout.gate
+        gate: Any = layout.gate
+        if gate.joint:
+            floor = np.full(layout.q_gate - 1, 1e-150) if self.gate_floor is None else self.gate_floor
+            out[:n] = layout.pack_gate(gate.maximise_moments(params.gate, at.statistics["gate_joint"], floor))
+        elif n and at.information is not None:
             out[:n] = gate.maximise_free(theta[:n], at.statistics["gate_slope"], at.information, gate_step)
         return self.clip(out)
 
@@ -329,5 +348,4 @@ def _add_experts(hessian: Array, pairs: Array, jac: Array, bent: Array | None, l
 
 def objective_for(rows: Any, layout: Layout, **settings: Any) -> Objective:
     """The objective of a model: compiled for softmax gates of linear scores and linear predictors, general otherwise."""
-    general = layout.gate.general or layout.expert.raw_features
-    return (GeneralObjective if general else Objective)(rows, layout, **settings)
+    return (GeneralObjective if layout.by_scores else Objective)(rows, layout, **settings)

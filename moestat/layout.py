@@ -55,6 +55,11 @@ class Layout:
         """The same model with other known scalars."""
         return replace(self, known_scale=known_scale)
 
+    @property
+    def by_scores(self) -> bool:
+        """Whether the model takes the general route, on which every gate answers by scores."""
+        return bool(self.gate.general or self.expert.raw_features or self.expert.by_scores)
+
     @cached_property
     def gate_index(self) -> NDArray[np.int64]:
         """For each gate coefficient `(S, p)` the number of the free parameter it equals, or -1 where it is zero."""
@@ -80,7 +85,7 @@ class Layout:
         """Number of untied gate parameters, coefficients and scalars."""
         k, d = self.n_experts, self.n_predictors
         return (
-            self.gate_index.size if self.gate.general else self.n_gate,
+            self.gate_index.size if self.by_scores else self.n_gate,
             k * d * self.q_expert,
             k * self.n_scale,
         )
@@ -111,7 +116,7 @@ class Layout:
 
     def tie(self) -> Array | None:
         """Matrix from the free vector to the untied one, or None when they are equal."""
-        head = self.gate_index.ravel() if self.gate.general else np.arange(self.n_gate)
+        head = self.gate_index.ravel() if self.by_scores else np.arange(self.n_gate)
         coef = np.arange(self.sizes[1]) + self.n_gate
         scale = np.where(self._compact >= 0, self._compact + self.n_gate + self.sizes[1], -1).ravel()
         index = np.concatenate([head, coef, scale])
@@ -141,9 +146,7 @@ class Layout:
 
     def pack_bounds(self, bounds: Parameters) -> Array:
         """Bounds of the free vector from bounds of all parameters: nothing is shifted."""
-        return np.concatenate(
-            [self.pack_gate(bounds.gate), bounds.coef.ravel(), self.pack_scale(bounds.scale)]
-        )
+        return np.concatenate([self.pack_gate(bounds.gate), bounds.coef.ravel(), self.pack_scale(bounds.scale)])
 
     def pack_gate(self, gate: Array) -> Array:
         """The free ones among gate coefficients `(S, p)`."""
@@ -153,7 +156,7 @@ class Layout:
         """A gradient in the free gate parameters from one in all gate coefficients `(S, p)`."""
         index = self.gate_index.ravel()
         free = index >= 0
-        return np.bincount(index[free], gate.ravel()[free], minlength=self.n_gate)
+        return np.asarray(np.bincount(index[free], gate.ravel()[free], minlength=self.n_gate), dtype=float)
 
     def sum_gate_pairs(self, matrix: Array) -> Array:
         """A matrix in the free gate parameters from one in all gate coefficients."""
@@ -209,7 +212,7 @@ def gate_penalty(
     slopes[1:, 1:] = np.eye(q - 1) if metric is None else metric
     pinned = bool((layout.gate_index[-1] < 0).all())  # a shift of all gates is nothing: only differences are penalised
     full = gate_l2 * np.kron(np.eye(rows) - (1.0 / k if pinned else 0.0), slopes)
-    block = layout.sum_gate_pairs(full)
+    block = layout.sum_gate_pairs(np.asarray(full, dtype=float))
     gradient[:n] = block @ theta[:n]
     curvature[:n, :n] = block
     return 0.5 * float(theta[:n] @ gradient[:n]), gradient, curvature

@@ -20,6 +20,10 @@ _BLOCKS = {
     "scale": "expert_scale",
     "covariance": "expert_covariance",
 }
+# Blocks whose moments of a cell are known.
+MERGEABLE = ("gate", "coef", "intercept", "scale", "covariance")
+# What leaves the density unchanged: translations of log-weights and gate slopes, of log-weights alone, nothing.
+GAUGES = ("softmax", "weights", "none")
 # exp overflows beyond 709; larger intercepts are brought below by a translation, which no loss sees.
 _LARGEST_LOG_WEIGHT = 700.0
 
@@ -30,7 +34,8 @@ class MixingMeasure:
 
     For a softmax gate ``w_i = exp(β0_i)``: the measure is not normalised and its mass depends on the gauge
     (parameter dictionaries are read in the gauge in which the last expert's gate is zero). For a constant gate the
-    weights are the gate probabilities up to a factor and there is no block ``"gate"``.
+    weights are the gate probabilities up to a factor and there is no block ``"gate"``. A Gaussian gate has its
+    probabilities as weights, a sigmoid gate ``σ(β0_i)``.
 
     Parameters
     ----------
@@ -39,16 +44,26 @@ class MixingMeasure:
     atoms : mapping of name to array_like (K, ...)
         Blocks ``"gate"`` (K,d), ``"coef"`` (K,p) or (K,D,p), ``"intercept"`` (K,) or (K,D), ``"scale"`` (K,) or
         (K,D), ``"covariance"`` (K,D,D). ``"scale"`` holds *standard deviations*; the losses compare *variances*,
-        as the theory does.
+        as the theory does. Any further blocks may be there; `moestat.losses.kinds` lists those of each setting.
+    gauge : {"softmax", "weights", "none"}
+        Which translations leave the density unchanged: of log-weights and of the slopes in ``"gate"`` and
+        ``"gate_quadratic"`` (a softmax of anything linear in them); of log-weights alone (Laplace, cosine and activation
+        gates); none (constant weights, Gaussian and sigmoid gates).
 
     Raises
     ------
     ValueError
-        If weights or blocks have a wrong shape, are not finite, or a scale is not positive.
+        If weights or blocks have a wrong shape, are not finite, a scale is not positive, or the gauge is unknown.
+
+    Examples
+    --------
+    >>> MixingMeasure([0.3, 0.7], {"gate_location": [[0.0], [1.0]], "intercept": [0.0, 5.0]}, gauge="none")
+    MixingMeasure(n_atoms=2, gate_location (2, 1), intercept (2,), gauge='none')
     """
 
     weights: Array
     atoms: Mapping[str, Array]
+    gauge: str = "softmax"
 
     def __post_init__(self) -> None:
         weights = _frozen_copy(self.weights, "weights")
@@ -68,6 +83,8 @@ class MixingMeasure:
             if name == "scale" and np.any(array <= 0.0):
                 raise ValueError(f"atoms['scale'] must be positive standard deviations, got {array.tolist()}.")
             blocks[name] = array
+        if self.gauge not in GAUGES:
+            raise ValueError(f"gauge must be one of {list(GAUGES)}, got {self.gauge!r}.")
         object.__setattr__(self, "weights", weights)
         object.__setattr__(self, "atoms", MappingProxyType(blocks))
 
@@ -110,7 +127,8 @@ class MixingMeasure:
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in self.atoms.items())
-        return f"MixingMeasure(n_atoms={self.n_atoms}, {shapes})"
+        gauge = "" if self.gauge == "softmax" else f", gauge={self.gauge!r}"
+        return f"MixingMeasure(n_atoms={self.n_atoms}, {shapes}{gauge})"
 
     def permuted(self, order: Sequence[int] | NDArray[np.int64]) -> MixingMeasure:
         """The same measure with atom ``order[i]`` at place i.
@@ -123,28 +141,43 @@ class MixingMeasure:
         index = np.asarray(order, dtype=np.int64)
         if sorted(index.tolist()) != list(range(self.n_atoms)):
             raise ValueError(f"order must be a permutation of 0..{self.n_atoms - 1}, got {index.tolist()}.")
-        return MixingMeasure(self.weights[index], {name: array[index] for name, array in self.atoms.items()})
+        atoms = {name: array[index] for name, array in self.atoms.items()}
+        return MixingMeasure(self.weights[index], atoms, self.gauge)
 
-    def translated(self, t1: float = 0.0, t2: ArrayLike = 0.0) -> MixingMeasure:
+    def translated(self, t1: float = 0.0, t2: ArrayLike = 0.0, quadratic: ArrayLike = 0.0) -> MixingMeasure:
         """Gauge translation ``β0_i + t1, β1_i + t2``, which leaves the conditional density unchanged.
 
         Parameters
         ----------
         t1 : float
         t2 : array_like (d,) or scalar
+        quadratic : array_like (d,d) or scalar
+            Translation of the block ``"gate_quadratic"``.
 
         Raises
         ------
         ValueError
-            If ``t2`` is not zero and there is no block ``"gate"``.
+            If a translation is not zero that is none of the gauge, or there is no block for it.
         """
+        if t1 != 0.0 and self.gauge == "none":
+            raise ValueError(f"the weights of gauge 'none' are what they are, got t1 = {t1}; leave t1 at 0.")
         atoms = dict(self.atoms)
-        shift = np.asarray(t2, dtype=np.float64)
-        if "gate" in atoms:
-            atoms["gate"] = atoms["gate"] + shift
-        elif np.any(shift != 0.0):
-            raise ValueError(f"a constant gate has no slopes to translate, got t2 = {shift.tolist()}; leave t2 at 0.")
-        return MixingMeasure(self.weights * np.exp(t1), atoms)
+        for block, name, given in (("gate", "t2", t2), ("gate_quadratic", "quadratic", quadratic)):
+            shift = np.asarray(given, dtype=np.float64)
+            if not np.any(shift != 0.0):
+                continue
+            if block not in atoms:
+                raise ValueError(
+                    f"a gate without {block!r} (a constant gate) has no slopes to translate, got {name} = "
+                    f"{shift.tolist()}; leave {name} at 0."
+                )
+            if self.gauge != "softmax":
+                raise ValueError(
+                    f"only gauge 'softmax' translates slopes, this is {self.gauge!r}, got {name} = {shift.tolist()}; "
+                    f"leave {name} at 0."
+                )
+            atoms[block] = atoms[block] + shift
+        return MixingMeasure(self.weights * np.exp(t1), atoms, self.gauge)
 
     def merged(self, cells: Iterable[Sequence[int] | NDArray[np.int64]]) -> MixingMeasure:
         r"""One atom per cell, with the moments of the cell.
@@ -152,7 +185,8 @@ class MixingMeasure:
         With ``p_i`` the weights normalised in the cell: ``β = Σ p β_i``, ``b = Σ p b_i``,
         ``a = Σ p a_i + Σ p (β_i - β)(b_i - b)``, ``σ = Σ p σ_i + Σ p (b_i - b)²`` (σ the variance). To the order at
         which an over-specified cell is seen by the density, this atom replaces the cell; plain averages of ``a`` and
-        ``σ`` do not.
+        ``σ`` do not. Without slopes that translate (``gauge`` other than ``"softmax"``) gate and experts do not
+        interact, and ``a`` is the average.
 
         Parameters
         ----------
@@ -162,7 +196,8 @@ class MixingMeasure:
         Raises
         ------
         ValueError
-            If the cells are no partition, or the experts are not linear in the features of the gate.
+            If the cells are no partition, the experts are not linear in the features of the gate, or there are blocks
+            whose moments are not known.
         """
         groups = [np.asarray(cell, dtype=np.int64) for cell in cells]
         groups = [group for group in groups if group.size]
@@ -170,10 +205,14 @@ class MixingMeasure:
             raise ValueError(f"cells must partition 0..{self.n_atoms - 1}, got {[g.tolist() for g in groups]}.")
         if "intercept" not in self.atoms:
             raise ValueError(f"merging needs the block 'intercept', got the blocks {sorted(self.atoms)}.")
-        check_linear(self.atoms)
+        unknown = sorted(set(self.atoms) - set(MERGEABLE))
+        if unknown:
+            raise ValueError(f"moment matching is known for the blocks {list(MERGEABLE)}, got {unknown} besides.")
+        if self.gauge == "softmax":
+            check_linear(self.atoms)
         merged = [self._merge_cell(group) for group in groups]
         atoms = {name: np.stack([atom[name] for atom in merged]) for name in self.atoms}
-        return MixingMeasure(np.array([self.weights[group].sum() for group in groups]), atoms)
+        return MixingMeasure(np.array([self.weights[group].sum() for group in groups]), atoms, self.gauge)
 
     def _merge_cell(self, cell: NDArray[np.int64]) -> dict[str, Any]:
         weights = self.weights[cell]
@@ -182,7 +221,7 @@ class MixingMeasure:
         block = {name: array[cell] for name, array in self.atoms.items()}
         mean: dict[str, Any] = {name: np.tensordot(share, array, axes=1) for name, array in block.items()}
         spread = block["intercept"] - mean["intercept"]
-        if "gate" in block and "coef" in block:
+        if self.gauge == "softmax" and "gate" in block and "coef" in block:
             mean["coef"] = mean["coef"] + np.einsum("i,i...,id->...d", share, spread, block["gate"] - mean["gate"])
         if "scale" in block:
             mean["scale"] = np.sqrt(np.tensordot(share, block["scale"] ** 2 + spread**2, axes=1))

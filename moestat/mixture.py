@@ -75,20 +75,21 @@ class ConditionalMixture(MixturePredictions):
         feature_names: Sequence[str] | None = None,
     ) -> None:
         if params is None:
-            raise ValueError(f"params is missing; give a dictionary with {list(pm.KEYS[:5])}.")
+            raise ValueError("params is missing; give a dictionary with gate_coef, gate_intercept, expert_coef, expert_intercept, …")
         self.gate, self.expert = resolve_gate(gate), resolve_expert(expert)
         coef = np.asarray(params.get("expert_coef", np.zeros((1, 0))), dtype=float)
         d_expert = self.expert.n_inputs(coef.shape[-1]) if coef.ndim > 1 else 0
         inputs = self.gate.inputs()
-        width = self.gate.n_inputs(params)
-        d_gate = width if inputs is None or gate_features is None else len(gate_features)
+        d_gate = self.gate.n_inputs(params)
+        if inputs is not None and (gate_features is not None or n_features is not None):
+            d_gate = len(gate_features) if gate_features is not None else int(n_features or 0)
         used = [d_expert, d_gate, *(max(f, default=-1) + 1 for f in (gate_features, expert_features) if f is not None)]
         self.n_features = n_features if n_features is not None else max(used)
         if self.n_features < max(used):
             raise ValueError(f"n_features={n_features} is too small: the parameters and columns need {max(used)}.")
         gate_columns = range(d_gate) if gate_features is None or not self.gate.degree else gate_features
         expert_columns = range(d_expert) if expert_features is None or not self.expert.degree else expert_features
-        self.gate_map = make_map(self.gate.degree, gate_columns, inputs=inputs, n_inputs=width)
+        self.gate_map = make_map(self.gate.degree, gate_columns, inputs=inputs)
         self.expert_map = make_map(self.expert.degree, expert_columns)
         self.layout, self.internal = pm.from_dict(params, self.gate, self.expert, self.gate_map, self.expert_map)
         pm.check_consistent(self.layout, self.internal, params)
@@ -232,7 +233,11 @@ class ConditionalMixture(MixturePredictions):
         """How each free parameter becomes the reported number: "identity", "log", "logit" or "cholesky"."""
         index, links = self.layout.scale_index, self.expert.scalar_links(self.layout.n_predictors)
         scalars = [links[int(np.argwhere(index == v)[0][1])] for v in np.unique(index[index >= 0])]
-        return ["identity"] * (self._raw_layout.n_params - len(scalars)) + scalars
+        layout = self._raw_layout
+        gate = self.gate.links(self.n_experts, ["Intercept", *self.gate_map.names(self.feature_names)])
+        flat = [link for row in gate for link in row]
+        head = [flat[int(np.flatnonzero(layout.gate_index.ravel() == v)[0])] for v in range(layout.n_gate)]
+        return head + ["identity"] * layout.sizes[1] + scalars
 
     def free_vector(self) -> Array:
         """Values of the free raw parameters, in the order of `free_names`."""
@@ -260,9 +265,7 @@ class ConditionalMixture(MixturePredictions):
         out[raw.n_params - (inner.n_params - n_coef) :, n_coef:] = np.eye(inner.n_params - n_coef)
         return out
 
-    def scores(
-        self, X: ArrayLike, y: ArrayLike, *, offset: ArrayLike | None = None, internal: bool = False
-    ) -> Array:
+    def scores(self, X: ArrayLike, y: ArrayLike, *, offset: ArrayLike | None = None, internal: bool = False) -> Array:
         """Score of each row `(n, P)`: derivative of its log-density in the free vector (raw, or internal)."""
         objective, theta = self.objective(X, y, offset=offset, raw=not internal)
         return objective.row_scores(theta)

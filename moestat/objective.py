@@ -53,6 +53,8 @@ class Objective:
         Covariance of the gate's features where they are not whitened: the square form that the penalty takes on them.
     floor : (D,) array
         Smallest standard deviation of an expert, internal units.
+    gate_floor : (d,) array or None
+        Smallest standard deviation of x that a gate that models x may have.
     bounds : (2, P) array or None
         Box on the free vector in addition to the floor.
     n_jobs : int
@@ -67,10 +69,12 @@ class Objective:
         gate_l2: float = 0.0,
         gate_metric: Array | None = None,
         floor: Array,
+        gate_floor: Array | None = None,
         bounds: Array | None = None,
         n_jobs: int = 1,
     ) -> None:
         self.rows, self.layout, self.gate_l2, self.floor = rows, layout, gate_l2, floor
+        self.gate_floor = gate_floor
         self.gate_metric = gate_metric
         self.kernels = kernels.get()
         self.n_params = layout.n_params
@@ -91,6 +95,8 @@ class Objective:
         layout = self.layout
         limits = np.repeat(self.scale_limits()[:, None, :], layout.n_experts, axis=1)
         gate = layout.gate.bounds(layout.n_experts, layout.q_gate)
+        if layout.gate.joint and self.gate_floor is not None:
+            gate = layout.gate.floor_bounds(layout.n_experts, self.gate_floor)
         for side, meet in ((0, np.maximum), (1, np.minimum)):
             packed = np.full(self.n_params, -np.inf if side == 0 else np.inf)
             packed[layout.n_gate + layout.sizes[1] :] = layout.pack_scale(limits[side])
@@ -105,9 +111,13 @@ class Objective:
 
     def degenerate(self, theta: Array) -> tuple[int, ...]:
         """Experts (from 1) whose density is about to be a spike: they sit on the bound that `variance_floor` sets."""
-        if self.layout.expert.known_scale is not None:
-            return ()
-        hit = self.layout.expert.spikes(self.layout.unpack(theta).scale, self.floor)
+        params, layout = self.layout.unpack(theta), self.layout
+        hit = np.zeros(layout.n_experts, dtype=bool)
+        if layout.expert.known_scale is None:
+            hit |= layout.expert.spikes(params.scale, self.floor)
+        if layout.gate.joint and self.gate_floor is not None:
+            low = layout.gate.floor_bounds(layout.n_experts, self.gate_floor)[0]
+            hit |= (params.gate <= low + 1e-6).any(axis=1)
         return tuple(int(k) + 1 for k in np.flatnonzero(hit))
 
     @property

@@ -35,9 +35,7 @@ def from_dict(
     k, d = read.coef.shape[:2]
     layout = Layout(gate, expert, k, d, read.n_responses, gate_map.n_features, expert_map.n_features, read.scale)
     raw_gate = gate.from_params(params, k, gate_map.n_raw)
-    return layout, Parameters(
-        gate_map.from_raw(gate.canonical(raw_gate)), expert_map.from_raw(read.coef), read.scale
-    )
+    return layout, Parameters(gate_map.from_raw(gate.canonical(raw_gate)), expert_map.from_raw(read.coef), read.scale)
 
 
 def check_consistent(layout: Layout, params: Parameters, given: Mapping[str, Any]) -> None:

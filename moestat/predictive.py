@@ -92,9 +92,7 @@ class MixturePredictions:
             eta[0] += offset
         return eta
 
-    def _each(
-        self, X: ArrayLike, function: Callable[[Array, slice], Array], offset: ArrayLike | None = None
-    ) -> Array:
+    def _each(self, X: ArrayLike, function: Callable[[Array, slice], Array], offset: ArrayLike | None = None) -> Array:
         """`function(eta, rows)`, `(…, K, B)`, of the predictors of all rows, as `(n, K, …)`."""
         n = len(self.check_X(X))
         shift = None if offset is None else check_offset(offset, n)
@@ -127,7 +125,9 @@ class MixturePredictions:
         """
         expert: Any = self.layout.expert
         if not hasattr(expert, "covariances"):
-            raise ValueError(f"expert_covariance is defined for Gaussian experts; these are {expert.name}. Use expert_std.")
+            raise ValueError(
+                f"expert_covariance is defined for Gaussian experts; these are {expert.name}. Use expert_std."
+            )
         return np.asarray(expert.covariances(self.internal.scale, self.layout.n_responses))
 
     def expert_std(self, X: ArrayLike, offset: ArrayLike | None = None) -> Array:
@@ -141,7 +141,10 @@ class MixturePredictions:
     def _log_density(self, phi: Array, target: Array, offset: Array | None = None) -> Array:
         """`log f`, `(K, n)`."""
         layout, n = self.layout, phi.shape[1]
-        ws = {"log_density": np.empty((layout.n_experts, n)), "kept": np.empty((layout.n_predictors, layout.n_experts, n))}
+        ws = {
+            "log_density": np.empty((layout.n_experts, n)),
+            "kept": np.empty((layout.n_predictors, layout.n_experts, n)),
+        }
         shift = NONE if offset is None else offset
         block = Block(NONE, phi, np.ascontiguousarray(target.T), NONE, shift, 0, n, 0)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -180,7 +183,9 @@ class MixturePredictions:
     def _log_weight(self, z: Array) -> Array:
         """What stands before the densities in the likelihood: `log π`, in a joint model with the density of x."""
         gate: Any = self.layout.gate
-        return np.asarray(gate.log_weight(self.internal.gate, z)) if gate.joint else self._log_gate(z)
+        if not gate.joint:
+            return self._log_gate(z)
+        return np.asarray(gate.log_weight(self.internal.gate, gate.scores(self.internal.gate, z)))
 
     def mean(self, X: ArrayLike, offset: ArrayLike | None = None) -> Array:
         """`E[y|x] = Σ_k π_k(x) μ_k(x)`, `(n,)` or `(n, D)`; with classes their probabilities `(n, C)`."""

@@ -4,14 +4,54 @@ from __future__ import annotations
 
 from typing import Any
 
+from moestat import experts, gates
 from moestat.experts.base import BaseExpert
-from moestat.experts.gaussian import GaussianExpert
 from moestat.gates.base import Gate
-from moestat.gates.constant import ConstantGate
-from moestat.gates.softmax import SoftmaxGate
 
-GATES: dict[str, type[Gate]] = {cls.name: cls for cls in (SoftmaxGate, ConstantGate)}
-EXPERTS: dict[str, type[BaseExpert]] = {cls.name: cls for cls in (GaussianExpert,)}
+GATES: dict[str, type[Gate]] = {
+    cls.name: cls
+    for cls in (
+        gates.SoftmaxGate,
+        gates.ConstantGate,
+        gates.NormalizedSigmoidGate,
+        gates.SigmoidGate,
+        gates.QuadraticGate,
+        gates.QuadraticMonomialGate,
+        gates.LaplaceGate,
+        gates.GaussianGate,
+        gates.CosineGate,
+        gates.PerturbedCosineGate,
+        gates.ActivationGate,
+        gates.HierarchicalGate,
+        gates.SharedExperts,
+        gates.TopKGate,
+        gates.TopPGate,
+        gates.BudgetGate,
+        gates.HybridEntropyGate,
+        gates.PrototypeGate,
+    )
+}
+EXPERTS: dict[str, type[BaseExpert]] = {
+    cls.name: cls
+    for cls in (
+        experts.GaussianExpert,
+        experts.StudentTExpert,
+        experts.LaplaceExpert,
+        experts.SkewNormalExpert,
+        experts.GammaExpert,
+        experts.LognormalExpert,
+        experts.InverseGaussianExpert,
+        experts.BetaExpert,
+        experts.MultinomialExpert,
+        experts.BinomialExpert,
+        experts.PoissonExpert,
+        experts.NegativeBinomialExpert,
+        experts.ZeroInflatedPoissonExpert,
+        experts.ZeroInflatedNegativeBinomialExpert,
+        experts.HurdlePoissonExpert,
+        experts.HurdleNegativeBinomialExpert,
+    )
+}
 
 
 def resolve_gate(gate: Any) -> Gate:

@@ -6,14 +6,18 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from moestat import diagnosis
 from moestat.coordinates import Coordinates
+from moestat.layout import Layout
 from moestat.mixture import ConditionalMixture
 from moestat.objective import Objective
 from moestat.solvers.base import FitResult, Solver, Status
 from moestat.solvers.certificate import local_model
 from moestat.solvers.multistart import Outcome, agreement, on_floor
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ def report(
     layout = objective.layout
     gate_mass, mass = objective.masses(theta)
     order = [int(k) for k in np.argsort(-gate_mass, kind="stable")]
-    if fixed_order or not (layout.gate.exchangeable and layout.expert.exchangeable):
+    if fixed_order or not _may_permute(layout, theta, order):
         order = list(range(layout.n_experts))
     rank = {k: i + 1 for i, k in enumerate(order)}
     mixture = coordinates.mixture(theta, order)
@@ -87,3 +91,14 @@ def report(
         messages=tuple(messages),
     )
     return FittedMixture(mixture, result)
+
+
+def _may_permute(layout: Layout, theta: Array, order: list[int]) -> bool:
+    """Whether gate and experts are the same model in that order."""
+    if not layout.expert.exchangeable:
+        return False
+    try:
+        layout.gate.permute(layout.unpack(theta).gate, order)
+    except ValueError:
+        return False
+    return True

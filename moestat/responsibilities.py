@@ -121,9 +121,7 @@ def split_merge_starts(objective: Objective, theta: Array, target: Array) -> lis
     for k, r in enumerate(resp * weight):
         gram, moment = (phi * r) @ phi.T, (phi * r) @ target[:, :1]
         signal[k] = target[:, 0] - (solve_psd(gram, moment)[:, 0] @ phi)
-    return [
-        from_responsibilities(objective, moved) for moved in split_merge_responsibilities(resp, weight, signal)
-    ]
+    return [from_responsibilities(objective, moved) for moved in split_merge_responsibilities(resp, weight, signal)]
 
 
 def split_merge_responsibilities(resp: Array, weight: Array, signal: Array, n_candidates: int = 4) -> list[Array]:

@@ -13,6 +13,7 @@ from moestat.experts.gaussian import GaussianExpert
 from moestat.gates.base import Gate
 from moestat.registry import resolve_expert
 
+
 class MoERegressor(RegressorMixin, BaseMoE):  # type: ignore[misc]
     """Mixture of experts for regression: `p(y|x) = Σ_k π_k(x) f_k(y|x)`, any gate and any expert.
 

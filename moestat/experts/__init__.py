@@ -1,5 +1,40 @@
-"""Experts: the conditional densities that a gate mixes."""
+"""Experts: families of conditional densities of the response."""
 
+from moestat.experts.base import BaseExpert, Expert
+from moestat.experts.beta import BetaExpert
+from moestat.experts.binomial import BinomialExpert
+from moestat.experts.gamma import GammaExpert
 from moestat.experts.gaussian import GaussianExpert
+from moestat.experts.hurdle import HurdleNegativeBinomialExpert, HurdlePoissonExpert
+from moestat.experts.inverse_gaussian import InverseGaussianExpert
+from moestat.experts.laplace import LaplaceExpert
+from moestat.experts.lognormal import LognormalExpert
+from moestat.experts.multinomial import MultinomialExpert
+from moestat.experts.negative_binomial import NegativeBinomialExpert
+from moestat.experts.poisson import PoissonExpert
+from moestat.experts.scalar import Scalar
+from moestat.experts.skew_normal import SkewNormalExpert
+from moestat.experts.student_t import StudentTExpert
+from moestat.experts.zero_inflated import ZeroInflatedNegativeBinomialExpert, ZeroInflatedPoissonExpert
 
-__all__ = ["GaussianExpert"]
+__all__ = [
+    "BaseExpert",
+    "BetaExpert",
+    "BinomialExpert",
+    "Expert",
+    "GammaExpert",
+    "GaussianExpert",
+    "HurdleNegativeBinomialExpert",
+    "HurdlePoissonExpert",
+    "InverseGaussianExpert",
+    "LaplaceExpert",
+    "LognormalExpert",
+    "MultinomialExpert",
+    "NegativeBinomialExpert",
+    "PoissonExpert",
+    "Scalar",
+    "SkewNormalExpert",
+    "StudentTExpert",
+    "ZeroInflatedNegativeBinomialExpert",
+    "ZeroInflatedPoissonExpert",
+]

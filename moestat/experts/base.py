@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from numbers import Integral
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,67 +14,14 @@ from numpy.typing import NDArray
 from moestat.entries import n_columns
 from moestat.experts.dictionary import Read, read_formula, write_formula
 from moestat.experts.formula_blocks import FormulaBlocks
+from moestat.experts.scalar import Scalar
 
 if TYPE_CHECKING:
     from moestat.blocks import Block
 
 Array = NDArray[np.float64]
 
-
-class Scalar(NamedTuple):
-    """A predictor that does not depend on x: one number an expert, such as a scale or a dispersion.
-
-    Attributes
-    ----------
-    key : str
-        Name in the parameter dictionary, as `expert_dispersion`.
-    label : str
-        Name of the free parameter, as `log_dispersion`.
-    link : str
-        How the free value `v` becomes the reported one: "log" (`exp v`), "logit" (`1/(1 + exp -v)`) or "identity".
-    low, high : float
-        Bounds of the free value, beyond which the model is a limit of another family to rounding.
-    at_low, at_high : str
-        What the limit is, for the message when an estimate ends there.
-    spike : str
-        "low" or "high": the end towards which the density degenerates to a spike on single rows; `variance_floor` bounds it.
-    """
-
-    key: str
-    label: str
-    link: str = "log"
-    low: float = -np.inf
-    high: float = np.inf
-    at_low: str = ""
-    at_high: str = ""
-    spike: str = ""
-
-    def to_raw(self, value: Array) -> Array:
-        """The reported value of a free one."""
-        if self.link == "log":
-            return np.exp(value)
-        if self.link == "logit":
-            return np.asarray(1.0 / (1.0 + np.exp(-value)))
-        return np.asarray(value)
-
-    def from_raw(self, value: Array) -> Array:
-        """The free value of a reported one.
-
-        Raises
-        ------
-        ValueError
-            If the value is outside the range of the link.
-        """
-        value = np.asarray(value, dtype=float)
-        if self.link == "log":
-            if not (value > 0).all():
-                raise ValueError(f"params[{self.key!r}] must be positive; got {value.tolist()}.")
-            return np.asarray(np.log(value))
-        if self.link == "logit":
-            if not ((value > 0) & (value < 1)).all():
-                raise ValueError(f"params[{self.key!r}] must lie strictly between 0 and 1; got {value.tolist()}.")
-            return np.asarray(np.log(value) - np.log1p(-value))
-        return value
+__all__ = ["Array", "BaseExpert", "Expert", "Scalar", "first_bad"]
 
 
 class BaseExpert:
@@ -89,6 +36,7 @@ class BaseExpert:
     location_scale: ClassVar[bool] = False  # η_1 is a location and v_1 a log scale: fitted in standardised responses
     closed_form: ClassVar[bool] = False  # the M-step is exact, not a Newton step
     raw_features: ClassVar[bool] = False  # needs the user's own columns: its predictors are not linear in the features
+    by_scores: ClassVar[bool] = False  # no compiled route: every gate answers by scores
 
     exchangeable: ClassVar[bool] = True  # every expert is of the same family, so that their order means nothing
 
@@ -155,7 +103,6 @@ class BaseExpert:
                 out |= scale[:, j] >= limits[1, j] - 1e-6
         return out
 
-
     def starting_response(self, y: Array) -> Array:
         """Responses `(n, D)` as real numbers on about the scale of η, for the partitions from which a fit starts."""
         return y
@@ -211,7 +158,9 @@ class BaseExpert:
         """How each free scalar becomes the reported number; see `Scalar.link`."""
         return [scalar.link for scalar in self.scalars]
 
-    def box_scalars(self, n_predictors: int, vector_y: bool) -> dict[str, tuple[list[tuple[int, str]], tuple[int, ...]]]:
+    def box_scalars(
+        self, n_predictors: int, vector_y: bool
+    ) -> dict[str, tuple[list[tuple[int, str]], tuple[int, ...]]]:
         """For each entry that a box may bound: positions and links of its scalars, and its shape after the K axis."""
         return {scalar.key: ([(j, scalar.link)], ()) for j, scalar in enumerate(self.scalars)}
 
@@ -260,9 +209,7 @@ class BaseExpert:
         """The smallest y with `P(Y <= y) >= q`, `(K, B)`."""
         raise NotImplementedError
 
-    def sample_rows(
-        self, eta: Array, scale: Array, labels: NDArray[np.int64], rng: np.random.Generator
-    ) -> Array:
+    def sample_rows(self, eta: Array, scale: Array, labels: NDArray[np.int64], rng: np.random.Generator) -> Array:
         """Responses `(cols, n)` for predictors `(d, n)`, each row drawn from the expert `labels (n,)`."""
         raise NotImplementedError
 
@@ -347,9 +294,7 @@ class Expert(FormulaBlocks, BaseExpert):
         """One response for each column of `eta (d, B)`, `extra (c, B)`: `(cols, B)`."""
         raise NotImplementedError
 
-    def sample_rows(
-        self, eta: Array, scale: Array, labels: NDArray[np.int64], rng: np.random.Generator
-    ) -> Array:
+    def sample_rows(self, eta: Array, scale: Array, labels: NDArray[np.int64], rng: np.random.Generator) -> Array:
         """See `BaseExpert.sample_rows`."""
         return self.sample(eta, scale[labels].T, rng)
 

@@ -15,8 +15,9 @@ from moestat.experts.special import LARGE, LOG_ROOT_2PI, STIRLING
 
 SERIES = np.array(STIRLING)
 POWERS = 2.0 * np.arange(len(STIRLING)) + 1.0
-LARGEST = 300.0  # a log mean beyond it counts as this, so that squares of means are still numbers
+LARGEST = 300.0  # log means beyond it count as this
 RARE = 1e-3  # probability or mean from which a search starts where the data say zero
+MOST = 1e300  # where a search for a quantile ends
 FUZZ = 64 * np.finfo(float).eps  # a level that the distribution function misses by rounding is reached
 
 
@@ -33,8 +34,10 @@ class CountExpert(Expert):
         Raises
         ------
         ValueError
-            With the first such row and value.
+            With the number of columns, or the first such row and value.
         """
+        if y.shape[1] != 1:
+            raise ValueError(f"y has {y.shape[1]} columns; {self.name} experts take one.")
         first_bad(y, ~is_count(y[:, 0]), self)
 
     def below(self, k: Array, eta: Array, extra: Array) -> Array:
@@ -48,7 +51,7 @@ class CountExpert(Expert):
     def cdf(self, y: Array, eta: Array, extra: Array) -> Array:
         """`P(Y <= y)`, `(K, B)`."""
         k = np.floor(y[0])
-        return np.where(k < 0.0, 0.0, self.below(np.clip(k, 0.0, 1e300), eta, extra))
+        return np.where(k < 0.0, 0.0, self.below(np.clip(k, 0.0, MOST), eta, extra))
 
     def quantile(self, q: float, eta: Array, extra: Array) -> Array:
         """The smallest integer y with `P(Y <= y) >= q` to rounding, `(K, B)`."""
@@ -70,16 +73,19 @@ def is_count(y: Array) -> NDArray[np.bool_]:
 
 
 def mean_of(eta: Array) -> Array:
-    """The mean `exp η`."""
-    return np.exp(np.minimum(eta, LARGEST))
+    """The mean `exp η`, which is neither zero nor so large that its square is not a number."""
+    return np.exp(np.clip(eta, -LARGEST, LARGEST))
+
+
+def log_near(relative: Array, otherwise: Array) -> Array:
+    """`log(1 + relative)` where that is not far from zero, `otherwise` elsewhere."""
+    near = np.abs(relative) < 0.5
+    return np.where(near, np.log1p(np.where(near, relative, 0.0)), otherwise)
 
 
 def log_excess(k: Array, eta: Array, mu: Array) -> Array:
-    """`log(k/μ)`, exact where k is near `μ = exp η` (there it depends on the rounded μ only); η stands for k = 0."""
-    positive = np.maximum(k, 1.0)
-    relative = (mu - positive) / positive
-    near = np.abs(relative) < 0.5
-    return np.where(near, -np.log1p(np.where(near, relative, 0.0)), np.log(positive) - eta)
+    """`log(k/μ)` for k > 0; where k is near μ, of the rounded `μ = exp η`."""
+    return -log_near((mu - k) / k, np.minimum(eta, LARGEST) - np.log(k))
 
 
 def tabulated(k: Array, function: Callable[[Array], Array]) -> Array:
@@ -136,11 +142,11 @@ def smallest_count(reached: Callable[[Array], NDArray[np.bool_]], guess: Array) 
     """The smallest integer `k >= 0` where `reached(k)`, which is false and then true, elementwise: doubling, then bisection."""
     high = np.floor(np.maximum(guess, 0.0))
     low = np.full_like(high, -1.0)
-    for _ in range(2000):
+    for _ in range(1000):
         done = reached(high)
         if done.all():
             break
-        low, high = np.where(done, low, high), np.where(done, high, 2.0 * high + 1.0)
+        low, high = np.where(done, low, high), np.where(done, high, np.minimum(2.0 * high + 1.0, MOST))
     while True:
         middle = np.floor(0.5 * (low + high))
         between = (low < middle) & (middle < high)

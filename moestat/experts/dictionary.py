@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moestat.entries import read_array, read_entry
+from moestat.precision import check_covariances
 
 if TYPE_CHECKING:
     from moestat.experts.base import Expert
@@ -55,17 +56,10 @@ def read_gaussian(expert: GaussianExpert, params: Mapping[str, Any], n_raw: int)
         tail = () if np.ndim(params["expert_intercept"]) == 1 else (d,)
         sd = read_entry(params, "expert_scale", (k, *tail)).reshape(k, d)
         covariance = sd[:, :, None] ** 2 * np.eye(d)
-    if not np.allclose(covariance, covariance.swapaxes(1, 2), rtol=1e-8):
-        raise ValueError("params['expert_covariance'] must be symmetric.")
     variance = np.diagonal(covariance, axis1=1, axis2=2)
-    if not (variance > 0).all():
+    if "expert_covariance" not in params and not (variance > 0).all():
         raise ValueError(f"params['expert_scale'] must be positive; got {np.sqrt(np.maximum(variance, 0.0)).tolist()}.")
-    unit = covariance / np.sqrt(variance[:, :, None] * variance[:, None, :])
-    smallest = float(np.linalg.eigvalsh(unit).min())
-    if smallest <= 1e-14:
-        raise ValueError(
-            f"params['expert_covariance'] must be positive definite; its correlation has eigenvalue {smallest:.1e}."
-        )
+    check_covariances(covariance, "expert_covariance")
     return Read(coef, expert.scale_parameters(covariance, np.full(d, 1e-150)), d)
 
 

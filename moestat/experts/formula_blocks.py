@@ -73,7 +73,7 @@ class FormulaBlocks:
         first, second = self.derivatives(block.y[:, a:b], ws["kept"], extra_of(scale))
         d = len(ws["kept"])
         acc["moments"][:, 0] += resp.sum(axis=1)
-        acc["expert_value"] += np.where(resp > 0.0, resp * ws["log_density"], 0.0).sum(axis=1)
+        acc["expert_value"] += (resp * np.where(resp > 0.0, ws["log_density"], 0.0)).sum(axis=1)
         position = 0
         for i in range(len(first)):
             if i < d:
@@ -100,9 +100,7 @@ class FormulaBlocks:
         """
         k, d, q = coef.shape
         c = scale.shape[1]
-        gradient = np.concatenate(
-            [acc["slope"].transpose(1, 0, 2).reshape(k, d * q), acc["scalar_slope"].T], axis=1
-        )
+        gradient = np.concatenate([acc["slope"].transpose(1, 0, 2).reshape(k, d * q), acc["scalar_slope"].T], axis=1)
         hessian = np.zeros((k, d * q + c, d * q + c))
         mean_mean = mirror(acc["mean_mean"])
         position = 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from moestat import precision
 from moestat.experts import multivariate
 from moestat.experts.base import BaseExpert, check_degree
 from moestat.experts.dictionary import Read, check_gaussian, read_gaussian, write_gaussian
@@ -108,7 +109,7 @@ class GaussianExpert(BaseExpert):
 
     def n_predictors(self, y: Array) -> int:
         """One mean a response."""
-        return y.shape[1]
+        return int(y.shape[1])
 
     def full(self, n_responses: int) -> bool:
         """Whether the covariance has off-diagonal parameters."""
@@ -150,9 +151,7 @@ class GaussianExpert(BaseExpert):
 
         return np.asarray(eta[0] + np.exp(extra[0]) * ndtri(q))
 
-    def sample_rows(
-        self, eta: Array, scale: Array, labels: NDArray[np.int64], rng: np.random.Generator
-    ) -> Array:
+    def sample_rows(self, eta: Array, scale: Array, labels: NDArray[np.int64], rng: np.random.Generator) -> Array:
         """See `BaseExpert.sample_rows`."""
         noise = rng.standard_normal(eta.shape[::-1])
         # L⁻ᵀ noise has covariance (L Lᵀ)⁻¹
@@ -170,7 +169,12 @@ class GaussianExpert(BaseExpert):
             )
         else:
             multivariate.forward(
-                self.factors(scale, len(y)), coef, block.expert_features[:, a:b], y[:, a:b], ws["log_density"], ws["kept"]
+                self.factors(scale, len(y)),
+                coef,
+                block.expert_features[:, a:b],
+                y[:, a:b],
+                ws["log_density"],
+                ws["kept"],
             )
 
     def accumulators(self, n_experts: int, n_responses: int, q: int) -> dict[str, Array]:
@@ -288,7 +292,9 @@ class GaussianExpert(BaseExpert):
         """Logarithms, and the factor's entries below its diagonal."""
         return ["cholesky" if name.startswith("cholesky") else "log" for name in self.scalar_names(n_predictors, False)]
 
-    def box_scalars(self, n_predictors: int, vector_y: bool) -> dict[str, tuple[list[tuple[int, str]], tuple[int, ...]]]:
+    def box_scalars(
+        self, n_predictors: int, vector_y: bool
+    ) -> dict[str, tuple[list[tuple[int, str]], tuple[int, ...]]]:
         """See `BaseExpert.box_scalars`; the factor of a full covariance cannot be bounded."""
         if self.full(n_predictors):
             return {}
@@ -308,17 +314,16 @@ class GaussianExpert(BaseExpert):
 
     def factors(self, scale: Array, n_responses: int) -> Array:
         """Lower-triangular `L (K, D, D)` with precision `L Lᵀ`."""
-        return multivariate.factors(scale, n_responses, self.full(n_responses))
+        return precision.factors(scale, n_responses, self.full(n_responses))
 
     def covariances(self, scale: Array, n_responses: int) -> Array:
         """Covariance matrices `(K, D, D)`."""
-        inverse = np.linalg.inv(self.factors(scale, n_responses))
-        return np.asarray(np.swapaxes(inverse, 1, 2) @ inverse)
+        return precision.covariances(self.factors(scale, n_responses))
 
     def scale_parameters(self, covariance: Array, floor: Array) -> Array:
         """Scale parameters `(K, m)` of the weighted normal likelihood's maximiser for sample covariances `(K, D, D)`.
 
-        Variances below `floor**2 (D,)` are raised to it; see `multivariate.full_scale` for what that means in a full covariance.
+        Variances below `floor**2 (D,)` are raised to it; see `precision.full_scale` for what that means in a full covariance.
         """
         n_responses = covariance.shape[1]
         variance = np.diagonal(covariance, axis1=1, axis2=2)
@@ -327,4 +332,4 @@ class GaussianExpert(BaseExpert):
             return np.repeat(0.5 * np.log(pooled)[:, None], n_responses, axis=1)
         if not self.full(n_responses):
             return np.asarray(0.5 * np.log(np.maximum(variance, floor**2)))
-        return multivariate.full_scale(covariance, floor)
+        return precision.full_scale(covariance, floor)

@@ -29,15 +29,23 @@ class HurdleExpert(ZeroModifiedExpert):
     def inflation(self, eta: Array, extra: Array) -> tuple[Array, Array]:
         """`(π - f(0)) / (1 - f(0))`, which may be negative."""
         log_f, u = self._log_zero(eta, extra), extra[-1]
-        positive = np.maximum(-np.expm1(log_f), 1e-300)
-        return (expit(u) - np.exp(log_f)) / positive, np.asarray(expit(-u) / positive)
+        positive = -np.expm1(log_f)
+        return np.asarray((expit(u) - np.exp(log_f)) / positive), np.asarray(expit(-u) / positive)
+
+    def below(self, k: Array, eta: Array, extra: Array) -> Array:
+        """`P(Y <= k)`."""
+        return np.asarray(expit(extra[-1]) + expit(-extra[-1]) * (1.0 - self._above_positive(k, eta, extra)))
+
+    def above(self, k: Array, eta: Array, extra: Array) -> Array:
+        """`P(Y > k)`."""
+        return np.asarray(expit(-extra[-1]) * self._above_positive(k, eta, extra))
 
     def log_density(self, y: Array, eta: Array, extra: Array) -> Array:
         """`log P(y)`."""
         s, u = -self._log_zero(eta, extra), extra[-1]
         one = self.counts.log_density(np.ones((1, 1)), eta, extra[:-1]) + self.counts.shortfall(eta, extra[:-1])[0]
         log_f = self.counts.log_density(y, eta, extra[:-1]) - np.where(s < 1.0, one, 0.0)
-        return np.where(y[0] == 0.0, log_expit(u), log_expit(-u) + log_f + conditioning(s)[0])
+        return np.asarray(np.where(y[0] == 0.0, log_expit(u), log_expit(-u) + log_f + conditioning(s)[0]))
 
     def derivatives(self, y: Array, eta: Array, extra: Array) -> tuple[Array, Array]:
         """Those of the logistic distribution in the last scalar, of the truncated one in the others."""
@@ -60,10 +68,19 @@ class HurdleExpert(ZeroModifiedExpert):
         return np.concatenate([first, slope[None]]), np.concatenate([second, np.zeros_like(first), curvature[None]])
 
     def sample(self, eta: Array, extra: Array, rng: np.random.Generator) -> Array:
-        """One count for each column of `eta (1, B)`, `extra (c, B)`, by inversion: `(1, B)`."""
-        level = 1.0 - rng.random(eta.shape[1])
-        guess = self.counts.moments(eta, extra[:-1])[0]
-        return smallest_count(lambda k: self.above(k, eta, extra) <= level, guess)[None]
+        """One count for each column of `eta (1, B)`, `extra (c, B)`: `(1, B)`. Where a draw of the counts is zero, it is by inversion."""
+        positive, counts = rng.random(eta.shape[1]) >= expit(extra[-1]), extra[:-1]
+        out = self.counts.sample(eta, counts, rng)
+        again = positive & (out[0] == 0.0)
+        at, level = (eta[:, again], extra[:, again]), 1.0 - rng.random(again.sum())
+        found = smallest_count(lambda k: self._above_positive(k, *at) <= level, np.ones(len(level)))
+        out[0, again] = found - 1.0
+        return np.where(positive, out, 0.0)
+
+    def _above_positive(self, k: Array, eta: Array, extra: Array) -> Array:
+        """`P(Y > k | Y > 0)`."""
+        counts = extra[:-1]
+        return self.counts.above(k, eta, counts) / self.counts.above(np.zeros(1), eta, counts)
 
     def _log_zero(self, eta: Array, extra: Array) -> Array:
         """`log f(0)`."""

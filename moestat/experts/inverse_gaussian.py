@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import erfcx, log_ndtr, ndtri
+from scipy.special import erfcx, log_ndtr, ndtr, ndtri
 
 from moestat.experts.base import Array, Scalar
 from moestat.experts.continuous import ContinuousExpert, invert
@@ -20,7 +20,6 @@ SHAPE = Scalar(
     spike="high",
 )
 LARGEST_RATIO = 100.0  # derivatives take larger log(y/μ) for this one, and larger log(λ/y) for twice it: products must stay finite
-LOG_3 = 1.0986122886681098
 
 
 @dataclass(frozen=True)
@@ -126,9 +125,23 @@ def _start(q: float, log_kappa: Array) -> Array:
 def _log_tail(rho: Array, level: Array, upper: bool) -> Array:
     """Logarithm of the upper or the lower tail at `ρ = log(y/μ)`; `level` is `log(λ/y)`."""
     root = np.exp(0.5 * level)
-    a, b = root * np.expm1(rho), root * (np.exp(rho) + 1.0)
-    # exp(2λ/μ) Φ(-b) = exp(-a²/2) erfcx(b/√2)/2
-    second = np.log(0.5 * erfcx(ROOT_HALF * b)) - 0.5 * a * a
+    a = np.minimum(root * np.expm1(rho), 1e150)
+    # b = a + 2 root; exp(2λ/μ) Φ(-b) = exp(-a²/2) erfcx(b/√2)/2
+    scaled = 0.5 * erfcx(ROOT_HALF * (root * (np.exp(rho) + 1.0)))
     if not upper:
-        return np.logaddexp(log_ndtr(a), second)
-    left = np.log1p(-np.exp(np.minimum(np.logaddexp(log_ndtr(np.minimum(a, 0.0)), second), 0.0)))
+        return np.logaddexp(log_ndtr(a), np.log(scaled) - 0.5 * a * a)
+    right = np.maximum(a, -1.0)
+    out = np.log(np.maximum(0.5 * erfcx(ROOT_HALF * right) - scaled, 0.0)) - 0.5 * right * right
+    left = np.minimum(a, -1.0)
+    out = np.where(a > -1.0, out, np.log1p(-(ndtr(left) + np.exp(-0.5 * left * left) * np.minimum(scaled, 0.27))))
+    return patch(out, (a > -1.0) & (2.0 * root < np.maximum(a, 2.0)), _near_log_tail, a, 2.0 * root)
+
+
+def _near_log_tail(a: Array, width: Array) -> Array:
+    """`exp(-a²/2) (erfcx(a/√2) - erfcx(b/√2))/2` where the two are close: the integral of the derivative."""
+
+    def slope(s: Array) -> Array:
+        ratio, rest = mills(-(a + s))
+        return rest / ratio  # 1 - t R(t) for Mills' ratio R = 1/ratio
+
+    return np.asarray(np.log(integral(slope, width)) - 0.5 * a * a - LOG_ROOT_2PI)

@@ -82,9 +82,9 @@ class LaplaceExpert(LocationScaleExpert):
 
     def standard_log_sf(self, z: Array, shape: Array) -> Array:
         """`log P(Z > z)`."""
-        return symmetric_log_sf(z, self._log_tail)
+        return symmetric_log_sf(z, self._upper)
 
-    def _log_tail(self, z: Array) -> Array:
+    def _upper(self, z: Array) -> Array:
         """For z >= 0, with `√(δ² + z²) = δ cosh θ` and `t = exp(-θ)`: `P(Z > z) 2 δ K₁(δ) = exp(-√(δ² + z²)) (1 + δ t ∫ …)`.
 
         The integral `∫_0^∞ exp(-x - A (eˣ - 1) + B (1 - e⁻ˣ)) dx` with `A = δ/2t`, `B = δt/2` is between 0 and 1.

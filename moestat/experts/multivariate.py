@@ -68,38 +68,3 @@ def derivatives(factors: Array, residual: Array, resp: Array, full: bool) -> tup
                     second[position] += -1.0 + factors[:, i, i][:, None] * raw[a - n_responses]
             position += 1
     return gradient * resp, second * resp
-
-
-def factors(scale: Array, n_responses: int, full: bool) -> Array:
-    """Lower-triangular `L (K, D, D)`, precision `L Lᵀ`, from scale parameters `(K, m)`: its lower triangle by rows, or its diagonal;
-    a diagonal entry is `-log L_ii`."""
-    rows, cols = np.tril_indices(n_responses) if full else (np.arange(n_responses),) * 2
-    out = np.zeros((len(scale), n_responses, n_responses))
-    out[:, rows, cols] = scale
-    diagonal = np.arange(n_responses)
-    out[:, diagonal, diagonal] = np.exp(-out[:, diagonal, diagonal])
-    return out
-
-
-def full_scale(covariance: Array, floor: Array) -> Array:
-    """Scale parameters `(K, m)` of full covariances `(K, D, D)`, none below the floor `(D,)`.
-
-    The floor is one on the conditional standard deviations `1/L_jj` (of response j given the later ones): the likelihood is a
-    sum over the columns of L, of which `L_jj` gives the size and the regression of response j on the later ones the direction,
-    so that the constrained maximiser is the free one with the columns cut to size.
-    """
-    n_responses = covariance.shape[1]
-    variance = np.diagonal(covariance, axis1=1, axis2=2)
-    # variances below 1e-18 of the diagonal are rounding; an exact fit may leave a negative one
-    tiny = np.maximum(1e-150, 1e-9 * np.maximum(floor, np.sqrt(np.maximum(variance.max(axis=0), 0.0))))
-    values, vectors = np.linalg.eigh(covariance / np.outer(tiny, tiny))
-    # precision = rootᵀ root; its Cholesky factor by QR, which stands singular matrices
-    root = np.swapaxes(vectors / tiny[:, None], 1, 2) / np.sqrt(np.maximum(values, 1.0))[:, :, None]
-    upper = np.linalg.qr(root, mode="r")
-    diagonal = np.arange(n_responses)
-    signs = np.where(np.diagonal(upper, axis1=1, axis2=2) < 0.0, -1.0, 1.0)
-    factor = np.swapaxes(upper * signs[:, :, None], 1, 2).copy()
-    factor /= np.maximum(factor[:, diagonal, diagonal] * floor, 1.0)[:, None, :]
-    factor[:, diagonal, diagonal] = -np.log(factor[:, diagonal, diagonal])
-    rows, cols = np.tril_indices(n_responses)
-    return np.asarray(factor[:, rows, cols])

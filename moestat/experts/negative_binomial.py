@@ -13,6 +13,7 @@ from moestat.experts.counts import (
     CountExpert,
     is_count,
     log_excess,
+    log_near,
     log_peak,
     mean_of,
     remainder,
@@ -21,18 +22,18 @@ from moestat.experts.counts import (
     weighted_moments,
 )
 from moestat.experts.poisson import draw
-from moestat.experts.special import log1p_excess
+from moestat.experts.special import log1p_excess, patch
 
 DISPERSION = Scalar(
     "expert_dispersion",
     "log_dispersion",
-    low=float(np.log(1e-12)),
+    low=float(np.log(1e-8)),
     high=float(np.log(1e8)),
     at_low="its limit is the Poisson distribution",
     at_high="almost all its counts are zero, the others of any size",
 )
 
-FAR = 600.0  # its exponential is a number
+FAR = 600.0  # exp(FAR) is a number
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class NegativeBinomialExpert(CountExpert):
 
     Notes
     -----
-    Keys of the parameter dictionary: `expert_intercept` and `expert_coef` (log mean), and `expert_dispersion` (α), between 10⁻¹² and
+    Keys of the parameter dictionary: `expert_intercept` and `expert_coef` (log mean), and `expert_dispersion` (α), between 10⁻⁸ and
     10⁸; α → 0 is the Poisson distribution. Everything is written in `r` and differences from it that vanish with α (as in
     Loader, Fast and accurate computation of binomial probabilities, 2000), so that no digit is lost on the way to the limit.
     The family: Cameron & Trivedi, Regression Analysis of Count Data (2013), section 3.3.
@@ -81,18 +82,17 @@ class NegativeBinomialExpert(CountExpert):
         """`log f`, as the Poisson peak less half the deviance, and a correction that vanishes with α."""
         valid = is_count(y[0])
         k, mu, r = np.where(valid, y[0], 0.0), mean_of(eta[0]), np.exp(-extra[0])
-        t = log_excess(k, eta[0], mu)
-        tilt = np.log1p(r / (r + k) * np.expm1(np.minimum(t, FAR))) + np.maximum(
-            t - FAR, 0.0
-        )  # log(k (r + μ) / (μ (r + k)))
-        deviance = k * tilt + r * np.log1p((mu - k) / (r + k))
+        n = np.maximum(k, 1.0)
+        excess = log_excess(n, eta[0], mu)
+        rest = log_near((mu - k) / (r + k), np.log((r + mu) / (r + k)))  # log((r + μ) / (r + k))
+        tilt = log_near(r / (r + n) * np.expm1(np.minimum(excess, FAR)), excess + rest)  # log(k/μ) + that
+        deviance = k * tilt + r * rest
         peak = tabulated(k, lambda n: log_peak(n) + remainder(n + r) - remainder(r) - 0.5 * np.log1p(n / r))
         return np.where(valid, peak - deviance, -np.inf)
 
     def derivatives(self, y: Array, eta: Array, extra: Array) -> tuple[Array, Array]:
         """Derivatives in η and log α."""
-        mu, r = mean_of(eta[0]), np.exp(-extra[0])
-        p, q = r / (r + mu), mu / (r + mu)
+        mu, (p, q, r) = mean_of(eta[0]), proportions(eta, extra)
         one = np.where(y[0] == 1.0, 1.0, 0.0)
         k = y[0] - one  # f(1) = f(0) q r, whose derivative in α is tiny with μ
         z, ratio = (mu - k) / (r + mu), (r + k) / (r + mu)
@@ -109,11 +109,15 @@ class NegativeBinomialExpert(CountExpert):
 
     def below(self, k: Array, eta: Array, extra: Array) -> Array:
         """`P(Y <= k)`, an incomplete beta function."""
-        return np.asarray(betaincc(k + 1.0, *_beta_arguments(eta, extra)))
+        p, q, r = proportions(eta, extra)
+        out = patch(np.zeros(np.broadcast_shapes(k.shape, q.shape)), q < 0.5, betaincc, k + 1.0, r, q)
+        return patch(out, q >= 0.5, betainc, r, k + 1.0, p)
 
     def above(self, k: Array, eta: Array, extra: Array) -> Array:
         """`P(Y > k)`, an incomplete beta function."""
-        return np.asarray(betainc(k + 1.0, *_beta_arguments(eta, extra)))
+        p, q, r = proportions(eta, extra)
+        out = patch(np.zeros(np.broadcast_shapes(k.shape, q.shape)), q < 0.5, betainc, k + 1.0, r, q)
+        return patch(out, q >= 0.5, betaincc, r, k + 1.0, p)
 
     def sample(self, eta: Array, extra: Array, rng: np.random.Generator) -> Array:
         """One count for each column of `eta (1, B)`, `extra (1, B)`: Poisson with a gamma-distributed mean, `(1, B)`."""
@@ -127,15 +131,16 @@ class NegativeBinomialExpert(CountExpert):
 
     def shortfall(self, eta: Array, extra: Array) -> tuple[Array, Array, Array]:
         """See `CountExpert.shortfall`; with `u = αμ` it is `log((1 + u) log(1 + u) / u)`, and depends on log u only."""
-        u = np.maximum(mean_of(eta[0] + extra[0]), 1e-300)
+        u = mean_of(eta[0] + extra[0])
         log, z = np.log1p(u), u / (1.0 + u)
         slope = z - stretch(z, log) / log
         return log + np.log(log / u), np.stack([slope] * 2), np.stack([z / (1.0 + u) - z / log * slope] * 3)
 
 
-def _beta_arguments(eta: Array, extra: Array) -> tuple[Array, Array]:
+def proportions(eta: Array, extra: Array) -> tuple[Array, Array, Array]:
+    """`r/(r + μ)`, `μ/(r + μ)` and `r`."""
     mu, r = mean_of(eta[0]), np.exp(-extra[0])
-    return r, mu / (r + mu)
+    return r / (r + mu), mu / (r + mu), r
 
 
 def stretch(z: Array, log: Array) -> Array:

@@ -17,8 +17,8 @@ ZERO = Scalar(
     "expert_zero_proba",
     "logit_zero",
     link="logit",
-    low=-30.0,
-    high=30.0,
+    low=float(-np.log(1e8)),
+    high=float(np.log(1e8)),
     at_high="all its counts are zero",
 )
 
@@ -49,14 +49,6 @@ class ZeroModifiedExpert(CountExpert):
         omega, rest = self.inflation(eta, extra)
         return rest * mean, rest * (variance + omega * mean * mean)
 
-    def below(self, k: Array, eta: Array, extra: Array) -> Array:
-        """`P(Y <= k)`."""
-        return 1.0 - self.above(k, eta, extra)
-
-    def above(self, k: Array, eta: Array, extra: Array) -> Array:
-        """`P(Y > k)`."""
-        return self.inflation(eta, extra)[1] * self.counts.above(k, eta, extra[:-1])
-
     def origin(self, y: Array, weight: Array) -> tuple[Array, Array]:
         """As if only the share `explained` of the zeros came from the counts."""
         kept = np.where(y[:, 0] == 0.0, self.explained * weight, weight)
@@ -74,6 +66,14 @@ class ZeroInflatedExpert(ZeroModifiedExpert):
     def inflation(self, eta: Array, extra: Array) -> tuple[Array, Array]:
         """The scalar itself."""
         return expit(extra[-1]), expit(-extra[-1])
+
+    def below(self, k: Array, eta: Array, extra: Array) -> Array:
+        """`P(Y <= k)`."""
+        return np.asarray(expit(extra[-1]) + expit(-extra[-1]) * self.counts.below(k, eta, extra[:-1]))
+
+    def above(self, k: Array, eta: Array, extra: Array) -> Array:
+        """`P(Y > k)`."""
+        return np.asarray(expit(-extra[-1]) * self.counts.above(k, eta, extra[:-1]))
 
     def log_density(self, y: Array, eta: Array, extra: Array) -> Array:
         """`log P(y)`."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, ndtr
 
+from moestat.activations import Activation, gelu, sigmoid, tanh
 from moestat.entries import read_entry
 from moestat.gates.base import Array
 from moestat.gates.masked import check_choice, check_number
@@ -18,29 +18,7 @@ from moestat.gates.nonlinear import NonlinearScores
 LOG_RANGE = 14.0  # of log τ: with τ = 1e-6 the gate is the softmax gate of slopes β1 s'(0)/τ to about twelve digits
 
 
-def tanh(u: Array) -> tuple[Array, Array, Array]:
-    """`tanh` and its first two derivatives."""
-    small = np.exp(-2.0 * np.abs(u))
-    value, slope = np.tanh(u), 4.0 * small / (1.0 + small) ** 2
-    return value, slope, -2.0 * value * slope
-
-
-def sigmoid(u: Array) -> tuple[Array, Array, Array]:
-    """`1/(1 + exp(-u))` and its first two derivatives."""
-    value = expit(u)
-    slope = value * expit(-u)
-    return value, slope, -slope * np.tanh(0.5 * u)
-
-
-def gelu(u: Array) -> tuple[Array, Array, Array]:
-    """`u Φ(u)` and its first two derivatives."""
-    v = np.clip(u, -40.0, 40.0)  # where φ is zero to rounding, so that no square overflows
-    density = np.exp(-0.5 * v * v) / np.sqrt(2.0 * np.pi)
-    below = ndtr(u)
-    return u * below, below + v * density, (2.0 - v * v) * density
-
-
-ACTIVATIONS: dict[str, Callable[[Array], tuple[Array, Array, Array]]] = {"tanh": tanh, "sigmoid": sigmoid, "gelu": gelu}
+ACTIVATIONS: dict[str, Activation] = {"tanh": tanh, "sigmoid": sigmoid, "gelu": gelu}
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,19 @@ class Gate:
         """Lower and upper bounds `(S, p)` of the coefficients, or None."""
         return None
 
+    def floor_bounds(self, n_experts: int, floor: Array) -> tuple[Array, Array]:
+        """Of a gate that models x: bounds `(S, p)` that keep its standard deviations above `floor (d,)`."""
+        raise NotImplementedError
+
+    def links(self, n_experts: int, terms: Sequence[str]) -> list[list[str]]:
+        """How each coefficient `(S, p)` becomes the number that a table shows: by the beginning of its name."""
+        prefixes = {"log_scale": "log", "log_temperature": "log"}
+        names = self.names(n_experts, terms)
+        return [
+            [next((v for k, v in prefixes.items() if name.partition(":")[2].startswith(k)), "identity") for name in row]
+            for row in names
+        ]
+
     def canonical(self, gamma: Array) -> Array:
         """The representative of `γ (S, p)` under the gate's own invariances; idempotent. Here: the last row zero."""
         return gamma - gamma[-1]

@@ -157,6 +157,19 @@ class GaussianGate(NonlinearScores):
         covariance = np.einsum("kn,kin,kjn->kij", resp, gap, gap, optimize=True) / mass[:, None, None]
         return self.canonical(np.column_stack([np.log(share), means, precision.full_scale(covariance, floor)]))
 
+    def moments(self, gamma: Array, z: Array, resp: Array) -> Array:
+        """`Σ_b resp (1, x - c_k)(1, x - c_k)ᵀ`, `(K, 1 + d, 1 + d)`: what `maximise_moments` needs, additive over rows."""
+        gap = np.concatenate([np.ones((len(gamma), 1, z.shape[1])), z[None, 1:] - gamma[:, 1 : len(z), None]], axis=1)
+        return np.asarray(np.matmul(gap * resp[:, None], gap.swapaxes(1, 2)))
+
+    def maximise_moments(self, gamma: Array, moments: Array, floor: Array) -> Array:
+        """`maximise_joint` from the moments about the places of `gamma`; an expert without weight keeps its place."""
+        mass = np.maximum(moments[:, 0, 0], 1e-12 * moments[:, 0, 0].sum())
+        shift = moments[:, 0, 1:] / mass[:, None]
+        covariance = moments[:, 1:, 1:] / mass[:, None, None] - shift[:, :, None] * shift[:, None]
+        place = gamma[:, 1 : 1 + shift.shape[1]] + shift
+        return self.canonical(np.column_stack([np.log(mass / mass.sum()), place, precision.full_scale(covariance, floor)]))
+
     def floor_bounds(self, n_experts: int, floor: Array) -> tuple[Array, Array]:
         """Bounds `(K, p)` that keep the conditional standard deviation of column i given the later ones above `floor (d,)`."""
         d = len(floor)

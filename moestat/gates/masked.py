@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from moestat.gates.base import Array, Gate
 from moestat.gates.scores import ScoreGate
-from moestat.gates.softmax import SoftmaxGate
 
 Mask = NDArray[np.bool_]
 
@@ -148,6 +147,8 @@ class MaskedGate(SoftmaxScores):
 
     def dense(self) -> Gate:
         """The softmax gate, whose coefficients these are."""
+        from moestat.gates.softmax import SoftmaxGate
+
         return SoftmaxGate()
 
 

@@ -1,4 +1,4 @@
-"""Prototype gate: groups of experts, and the first of each group (k top-1)."""
+"""Prototype gate: groups of experts, and the first of each group (k top-1); its dense form."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from moestat.gates.base import Array
+from moestat.gates.base import Array, Gate
 from moestat.gates.masked import (
     Mask,
-    MaskedGate,
+    SoftmaxScores,
     check_count,
     log_softmax,
     numbered,
@@ -24,7 +24,72 @@ from moestat.gates.masked import (
 
 
 @dataclass(frozen=True)
-class PrototypeGate(MaskedGate):
+class GroupedSoftmax(SoftmaxScores):
+    """Softmax inside each of P groups of equal weight: `π_k(x) = g_k(x)/P`; see `PrototypeGate`, whose dense form it is."""
+
+    n_prototypes: int = 2
+
+    def __post_init__(self) -> None:
+        check_count("n_prototypes", self.n_prototypes, 1)
+
+    def groups(self, n_experts: int) -> Iterator[slice]:
+        """The experts of each group."""
+        if n_experts < self.n_prototypes:
+            raise ValueError(f"n_prototypes={self.n_prototypes} exceeds the number of experts, {n_experts}.")
+        size, larger = divmod(n_experts, self.n_prototypes)
+        ends = accumulate(size + (p < larger) for p in range(self.n_prototypes))
+        return (slice(a, b) for a, b in pairwise([0, *ends]))
+
+    def index(self, n_experts: int, n_features: int) -> NDArray[np.int64]:
+        """The last row of every group is pinned."""
+        free = np.ones((n_experts, n_features), dtype=bool)
+        for group in self.groups(n_experts):
+            free[group.stop - 1] = False
+        return numbered(free)
+
+    def within(self, scores: Array) -> Array:
+        """`log g`, the softmax inside every group, `(K, B)`."""
+        return np.concatenate([log_softmax(scores[group]) for group in self.groups(len(scores))])
+
+    def log_prob(self, scores: Array) -> Array:
+        """`log π`, `(K, B)`."""
+        return np.asarray(self.within(scores) - np.log(self.n_prototypes))
+
+    def jacobian(self, scores: Array, log_prob: Array) -> Array:
+        """`δ_kj - g_j` inside a group."""
+        out = np.zeros((len(scores), *scores.shape))
+        for group in self.groups(len(scores)):
+            out[group, group] = softmax_jacobian(log_softmax(scores[group]))
+        return out
+
+    def curvature(self, scores: Array, log_prob: Array, weight: Array) -> Array:
+        """`-(diag g - ggᵀ) Σ_k weight_k` inside a group."""
+        out = np.zeros((len(scores), *scores.shape))
+        for group in self.groups(len(scores)):
+            out[group, group] = softmax_curvature(log_softmax(scores[group]), weight[group].sum(axis=0))
+        return out
+
+    def canonical(self, gamma: Array) -> Array:
+        """The last row of every group subtracted from the group."""
+        return np.concatenate([gamma[group] - gamma[group][-1] for group in self.groups(len(gamma))])
+
+    def permute(self, gamma: Array, order: Sequence[int]) -> Array:
+        """Coefficients of the gate with its experts in another order, which must keep groups together.
+
+        Raises
+        ------
+        ValueError
+            If it takes a group apart.
+        """
+        groups = [set(range(group.start, group.stop)) for group in self.groups(len(gamma))]
+        for group in groups:
+            if {order[i] for i in group} not in groups:
+                raise ValueError(f"order={list(order)} takes a group of prototypes apart; the groups are {groups}.")
+        return self.canonical(gamma[list(order)])
+
+
+@dataclass(frozen=True)
+class PrototypeGate(GroupedSoftmax):
     """Prototypes (k top-1): the experts are split into P groups, with a softmax and one active expert in each.
 
     The groups are runs of consecutive experts, as even as `numpy.array_split` makes them. With the softmax `g_k(x)` inside the group of
@@ -63,11 +128,10 @@ class PrototypeGate(MaskedGate):
 
     name: ClassVar[str] = "prototype"
 
-    n_prototypes: int = 2
     combine: Literal["average", "mean"] = "average"
 
     def __post_init__(self) -> None:
-        check_count("n_prototypes", self.n_prototypes, 1)
+        super().__post_init__()
         if self.combine not in ("average", "mean"):
             raise ValueError(
                 f"combine={self.combine!r} is not known; give 'average' (a density) or 'mean' (least squares). The factorial "
@@ -78,25 +142,6 @@ class PrototypeGate(MaskedGate):
     def normalised(self) -> bool:  # type: ignore[override]
         """Whether the weights sum to one."""
         return self.combine == "average"
-
-    def groups(self, n_experts: int) -> Iterator[slice]:
-        """The experts of each group."""
-        if n_experts < self.n_prototypes:
-            raise ValueError(f"n_prototypes={self.n_prototypes} exceeds the number of experts, {n_experts}.")
-        size, larger = divmod(n_experts, self.n_prototypes)
-        ends = accumulate(size + (p < larger) for p in range(self.n_prototypes))
-        return (slice(a, b) for a, b in pairwise([0, *ends]))
-
-    def index(self, n_experts: int, n_features: int) -> NDArray[np.int64]:
-        """The last row of every group is pinned."""
-        free = np.ones((n_experts, n_features), dtype=bool)
-        for group in self.groups(n_experts):
-            free[group.stop - 1] = False
-        return numbered(free)
-
-    def within(self, scores: Array) -> Array:
-        """`log g`, the softmax inside every group, `(K, B)`."""
-        return np.concatenate([log_softmax(scores[group]) for group in self.groups(len(scores))])
 
     def mask(self, scores: Array) -> Mask:
         """The first of every group."""
@@ -109,39 +154,21 @@ class PrototypeGate(MaskedGate):
 
     def jacobian(self, scores: Array, log_prob: Array) -> Array:
         """`δ_kj - g_j` inside a group for `"mean"`; zero for `"average"`."""
-        out = np.zeros((len(scores), *scores.shape))
         if self.combine == "mean":
-            for group in self.groups(len(scores)):
-                out[group, group] = softmax_jacobian(log_softmax(scores[group]))
-        return out
+            return super().jacobian(scores, log_prob)
+        return np.zeros((len(scores), *scores.shape))
 
     def curvature(self, scores: Array, log_prob: Array, weight: Array) -> Array:
         """`-(diag g - ggᵀ) Σ_k weight_k` inside a group for `"mean"`; zero for `"average"`."""
-        out = np.zeros((len(scores), *scores.shape))
         if self.combine == "mean":
-            for group in self.groups(len(scores)):
-                out[group, group] = softmax_curvature(log_softmax(scores[group]), weight[group].sum(axis=0))
-        return out
+            return super().curvature(scores, log_prob, weight)
+        return np.zeros((len(scores), *scores.shape))
 
     def kept_mass(self, gamma: Array, z: Array) -> Array:
         """Average over groups of the winner's `g`, `(B,)`."""
         scores = self.scores(gamma, z)
         return np.asarray(np.where(self.mask(scores), np.exp(self.within(scores)), 0.0).sum(axis=0) / self.n_prototypes)
 
-    def canonical(self, gamma: Array) -> Array:
-        """The last row of every group subtracted from the group."""
-        return np.concatenate([gamma[group] - gamma[group][-1] for group in self.groups(len(gamma))])
-
-    def permute(self, gamma: Array, order: Sequence[int]) -> Array:
-        """Coefficients of the gate with its experts in another order, which must keep groups together.
-
-        Raises
-        ------
-        ValueError
-            If it takes a group apart.
-        """
-        groups = [set(range(group.start, group.stop)) for group in self.groups(len(gamma))]
-        for group in groups:
-            if {order[i] for i in group} not in groups:
-                raise ValueError(f"order={list(order)} takes a group of prototypes apart; the groups are {groups}.")
-        return self.canonical(gamma[list(order)])
+    def dense(self) -> Gate:
+        """Softmax inside the groups, each of weight 1/P."""
+        return GroupedSoftmax(self.n_prototypes)

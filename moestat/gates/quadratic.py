@@ -61,6 +61,11 @@ class QuadraticMonomialGate(SoftmaxGate):
 
     name: ClassVar[str] = "quadratic_monomial"
 
+    def __post_init__(self) -> None:
+        if self.transform is not None:
+            raise ValueError(f"transform={self.transform!r} has no place here: the products of columns are the transform.")
+        super().__post_init__()
+
     def inputs(self) -> Any:
         """The products of two columns."""
         return resolve_transform("products")

@@ -108,6 +108,8 @@ class ScoreGate(Gate):
 
         The caller keeps what raises the likelihood.
         """
+        if not (np.isfinite(slope).all() and np.isfinite(information).all()):
+            return theta
         move = solve_psd(information, slope[:, None])[:, 0]
         return np.asarray(theta + (step if step > 0.0 else 1e-3) * move)
 

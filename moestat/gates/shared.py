@@ -104,8 +104,7 @@ class SharedExperts(ScoreGate):
 
     @property
     def _head(self) -> int:
-        """Rows before the routed ones."""
-        return 1 + self.n_shared if self.n_shared else 0
+        return 1 + self.n_shared if self.n_shared else 0  # rows before the routed ones
 
     def _n_routed(self, n_experts: int) -> int:
         if n_experts < self.n_shared:
@@ -158,12 +157,13 @@ class SharedExperts(ScoreGate):
     def score_jacobian(self, gamma: Array, z: Array) -> Array:
         """`∂s_j/∂γ_j`; `(1, q, B)` where the routed gate is linear."""
         head, rows = self._split(gamma, len(z))
-        if type(self.inner).score_jacobian is ScoreGate.score_jacobian and gamma.shape[1] == len(z):
+        inner = self.inner.score_jacobian(rows, z) if len(rows) else z[None]
+        if gamma.shape[1] == len(z) and len(inner) == 1 and np.array_equal(inner[0], z):
             return z[None]
         out = np.zeros((*gamma.shape, z.shape[1]))
         out[: len(head), : len(z)] = z
         if len(rows):
-            out[len(head) :, : rows.shape[1]] = self.inner.score_jacobian(rows, z)
+            out[len(head) :, : rows.shape[1]] = inner
         return out
 
     def score_curvature(self, gamma: Array, z: Array, weight: Array) -> Array | None:
@@ -196,15 +196,15 @@ class SharedExperts(ScoreGate):
         """`log π` of the head's scores and the routed gate's log-probabilities."""
         if not self.n_shared:
             return routed
-        shared = log_softmax(head[1:])
         if not len(routed):
-            return shared
-        return np.concatenate([log_sigmoid(head[0]) + shared, log_sigmoid(-head[0]) + routed])
+            return log_softmax(head[1:])
+        return np.concatenate([log_sigmoid(head[0]) + log_softmax(head[1:]), log_sigmoid(-head[0]) + routed])
 
     def _routed_log_prob(self, scores: Array, log_prob: Array) -> Array:
-        """The routed gate's own log-probabilities."""
-        routed = log_prob[self.n_shared :]
-        return routed - log_sigmoid(-scores[0]) if self.n_shared else routed
+        """The routed gate's own log-probabilities: by scores where these suffice, as a difference loses digits of weights near one."""
+        if type(self.inner).forward is ScoreGate.forward:
+            return self.inner.log_prob(scores[self._head :])
+        return log_prob[self.n_shared :] - (log_sigmoid(-scores[0]) if self.n_shared else 0.0)
 
     def jacobian(self, scores: Array, log_prob: Array) -> Array:
         """`∂ log π_k/∂s_j`, `(K, S, B)`: blocks for ω and the routed gate, and the column of W."""

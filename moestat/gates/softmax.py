@@ -1,32 +1,88 @@
-"""Softmax gate: the log-odds of the experts are affine in x."""
+"""Softmax gate: the log-odds of the experts are affine in x, or in a transform of x."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from moestat.gates.base import Array, Gate
+from moestat.gates.base import Array
+from moestat.gates.inputs import resolve_transform
+from moestat.gates.masked import SoftmaxScores, check_number
 from moestat.linalg import solve_psd
 
 
 @dataclass(frozen=True)
-class SoftmaxGate(Gate):
+class SoftmaxGate(SoftmaxScores):
     """Softmax gate.
 
-    `π_k(x) = exp(β0_k + β1_kᵀx) / Σ_j exp(β0_j + β1_jᵀx)`.
+    `π_k(x) = exp(s_k(x)) / Σ_j exp(s_j(x))`, `s_k(x) = (β0_k + β1_kᵀM(x)) / τ`, with `M(x) = x` and `τ = 1` by default.
 
-    Invariant to a common shift of `(β0, β1)`; estimates are reported with the last expert's gate at zero
-    (Jordan & Jacobs 1994; Nguyen et al., NeurIPS 2023).
+    Invariant to a common shift of `(β0, β1)`; estimates are reported with the last expert's gate at zero (Jordan & Jacobs 1994;
+    Nguyen et al., NeurIPS 2023).
+
+    Parameters
+    ----------
+    transform : str or callable, optional
+        Modified inputs `M(x)` (Nguyen, Akbarian, Nguyen & Ho, ICML 2024): "tanh", "sigmoid", "power:p", "normalized", "products", or a
+        function from `(n, d)` to `(n, d')` arrays; see `moestat.gates.inputs.resolve_transform`.
+    temperature : float, default 1.0
+        The known temperature τ of dense-to-sparse gates. It cannot be estimated: `(cβ, cτ)` is the same gate as `(β, τ)`, so that only `β/τ` is
+        identified. `ActivationGate` has a temperature that is.
+
+    Raises
+    ------
+    ValueError
+        If the transform is unknown or the temperature is not a positive number.
 
     Examples
     --------
     >>> from moestat.gates import SoftmaxGate
-    >>> SoftmaxGate()
-    SoftmaxGate()
+    >>> SoftmaxGate(transform="tanh")
+    SoftmaxGate(transform='tanh', temperature=1.0)
     """
 
     name: ClassVar[str] = "softmax"
-    degree: ClassVar[int] = 1
+
+    transform: Any = None
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.transform is not None:
+            resolve_transform(self.transform)
+        if isinstance(self.temperature, str) or self.temperature is None:
+            raise ValueError(
+                f"temperature={self.temperature!r} cannot be estimated: (c β, c τ) is the same softmax gate as (β, τ), only β/τ is identified. "
+                "Give a number, or use ActivationGate, whose temperature is identified."
+            )
+        check_number("temperature", self.temperature, 0.0, float("inf"), "")
+
+    @property
+    def general(self) -> bool:  # type: ignore[override]
+        """Only a temperature needs the general route."""
+        return float(self.temperature) != 1.0
+
+    def inputs(self) -> Any:
+        """The transform `M`, or None."""
+        return None if self.transform is None else resolve_transform(self.transform)
+
+    def n_inputs(self, params: Any) -> int:
+        """Columns of X that `gate_coef` is about, as far as the transform tells."""
+        width = super().n_inputs(params)
+        counted = getattr(self.inputs(), "n_columns", None)
+        columns = counted(width) if counted is not None else None
+        return width if columns is None else int(columns)
+
+    def scores(self, gamma: Array, z: Array) -> Array:
+        """`γ z / τ`."""
+        return super().scores(gamma, z) / float(self.temperature)
+
+    def score_jacobian(self, gamma: Array, z: Array) -> Array:
+        """`z / τ`."""
+        return super().score_jacobian(gamma, z) / float(self.temperature)
+
+    def reading(self, n_experts: int) -> str:
+        """See `Gate.reading`."""
+        return f"Gate: log-odds against expert {n_experts}, whose gate coefficients are zero."
 
     def maximise(
         self, coef: Array, gradient: Array, information: Array, gram: Array, mass: Array, step: float

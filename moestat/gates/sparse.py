@@ -33,7 +33,7 @@ class TopKGate(MaskedGate):
     -----
     Parameters are those of the softmax gate: `gate_intercept (K,)`, `gate_coef (K, d)`, the last expert's zero. With `k=1` the weight of
     the active expert is one whatever its score: the gradient vanishes, the responsibilities are the mask, and neither EM nor
-    a gradient learns the gate. Fit the dense gate and sparsify it, or use least squares with raw weights (`PrototypeGate`).
+    a gradient learns the gate. Fit the dense gate and sparsify it, or use least squares with raw weights, `PrototypeGate(1, "mean")`.
 
     Examples
     --------

@@ -101,14 +101,20 @@ def _reference(mixture: ConditionalMixture) -> FloatArray:
         end = layout.n_gate + layout.sizes[1]
         precision = 1.0 / np.diagonal(mixture.expert_covariance(), axis1=1, axis2=2)
         out[layout.n_gate : end] = np.repeat(precision.ravel(), layout.q_expert)
-        out[end:] = [2.0 if link == "log" else 0.0 for link in mixture.free_links()[end - layout.n_params :]] if end < layout.n_params else []
+        out[end:] = (
+            [2.0 if link == "log" else 0.0 for link in mixture.free_links()[end - layout.n_params :]]
+            if end < layout.n_params
+            else []
+        )
     return out
 
 
 def _orthonormal(mixture: ConditionalMixture, X: FloatArray, weights: FloatArray) -> ConditionalMixture:
     """The mixture in features that are orthonormal in the data; it keeps those of its own fit, and raw ones that it needs."""
     old_gate, old_expert = mixture.gate_map, mixture.expert_map
-    ready = [m.transform is not None or c.raw_features for m, c in ((old_gate, mixture.gate), (old_expert, mixture.expert))]
+    ready = [
+        m.transform is not None or c.raw_features for m, c in ((old_gate, mixture.gate), (old_expert, mixture.expert))
+    ]
     if all(ready):
         return mixture
     gate = old_gate if mixture.gate.raw_features else old_gate.refit(X, weights)
@@ -119,8 +125,12 @@ def _orthonormal(mixture: ConditionalMixture, X: FloatArray, weights: FloatArray
     else:
         expert = gate if same and not mixture.gate.raw_features else old_expert.refit(X, weights)
     internal = Parameters(
-        mixture.internal.gate if gate is old_gate else old_gate.to_raw(mixture.internal.gate) @ _monomials(gate, X, weights),
-        mixture.internal.coef if expert is old_expert else old_expert.to_raw(mixture.internal.coef) @ _monomials(expert, X, weights),
+        mixture.internal.gate
+        if gate is old_gate
+        else old_gate.to_raw(mixture.internal.gate) @ _monomials(gate, X, weights),
+        mixture.internal.coef
+        if expert is old_expert
+        else old_expert.to_raw(mixture.internal.coef) @ _monomials(expert, X, weights),
         mixture.internal.scale,
     )
     layout = mixture.layout.with_features(gate.n_features, expert.n_features)

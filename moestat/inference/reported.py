@@ -40,7 +40,9 @@ class Reported:
     def back(self, values: FloatArray) -> FloatArray:
         """Values (m,) of the working scale in the users' units."""
         log, fisher = np.where(self.is_log, values, 0.0), np.where(self.is_fisher, values, 0.0)
-        out = np.where(self.is_log, np.exp(log), np.where(self.is_fisher, np.tanh(fisher), values))
+        with np.errstate(over="ignore"):  # the limit of a scale that is hardly identified may be infinite
+            natural = np.exp(log)
+        out = np.where(self.is_log, natural, np.where(self.is_fisher, np.tanh(fisher), values))
         return np.where(self.is_logit, expit(values), out)
 
     def slope(self) -> FloatArray:
@@ -77,7 +79,13 @@ def reported(names: tuple[str, ...], theta: FloatArray, links: tuple[str, ...]) 
 def _reported_term(term: str, link: str) -> str:
     """The name of the reported number: that of the free one without its link."""
     prefixes = {"log": "log_", "logit": "logit_"}
-    return term.removeprefix(prefixes[link]) if link in prefixes else term.replace("cholesky", "corr") if link == "cholesky" else term
+    return (
+        term.removeprefix(prefixes[link])
+        if link in prefixes
+        else term.replace("cholesky", "corr")
+        if link == "cholesky"
+        else term
+    )
 
 
 def _deviations_and_correlations(factor: npt.NDArray[Any]) -> npt.NDArray[Any]:

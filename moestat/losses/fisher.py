@@ -105,6 +105,7 @@ def predicted_loss_constant(
     *,
     rng: np.random.Generator,
     n_draws: int = 1000,
+    **options: Any,
 ) -> PredictedConstant:
     r"""Limit of ``√n E loss(estimate, truth)`` in an exactly specified regular model.
 
@@ -119,6 +120,8 @@ def predicted_loss_constant(
         A kind of `voronoi_loss` that is of first order in an exact cell.
     rng : numpy.random.Generator
     n_draws : int
+    **options
+        Further options of `voronoi_loss`, as ``n_active``.
 
     Raises
     ------
@@ -142,8 +145,7 @@ def predicted_loss_constant(
     # The largest standard error is moved by _SMALL.
     step = _SMALL / float(np.sqrt((root**2).sum(axis=1).max()))
     moves = rng.standard_normal((n_draws, theta.size)) @ root.T
-    draws = np.array(
-        [voronoi_loss(mixture.with_free_vector(theta + step * u).mixing_measure(), truth, kind).value for u in moves]
-    )
+    estimates = (mixture.with_free_vector(theta + step * u).mixing_measure() for u in moves)
+    draws = np.array([voronoi_loss(estimate, truth, kind, **options).value for estimate in estimates])
     draws /= step
     return PredictedConstant(float(draws.mean()), float(draws.std(ddof=1) / np.sqrt(n_draws)), draws)

@@ -2,53 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from moestat.losses.blocks import Pairs, pair_blocks
-from moestat.losses.kinds import LOSSES, LossKind
-from moestat.losses.search import Optimum, best_matching, best_voronoi
+from moestat.losses.blocks import Array
+from moestat.losses.composite import (
+    DEVIATED,
+    HIERARCHICAL,
+    SHARED,
+    deviated_loss,
+    hierarchical_loss,
+    needed,
+    shared_loss,
+    top_k_loss,
+)
+from moestat.losses.kinds import LOSSES, POWERS, TOP_K, rule_of
+from moestat.losses.matching import hungarian_loss
+from moestat.losses.measures import DeviatedMeasure, HierarchicalMeasure, Measure, SharedMeasure
+from moestat.losses.result import LossResult, optimal_loss
+from moestat.losses.search import best_voronoi
 from moestat.losses.voronoi import VoronoiCells, cells_at, describe
 from moestat.mixing_measure import MixingMeasure
 
-Array = NDArray[np.float64]
-
-_HUNGARIAN = "D1-hungarian"
-KINDS = (*LOSSES, _HUNGARIAN)
+HUNGARIAN = "D1-hungarian"
+# Kinds of composite measures, and the measures that they compare.
+_COMPOSITE: dict[str, str] = {
+    **dict.fromkeys(SHARED, "SharedMeasure"),
+    **dict.fromkeys(HIERARCHICAL, "HierarchicalMeasure"),
+    **dict.fromkeys(DEVIATED, "DeviatedMeasure"),
+}
+KINDS = (*LOSSES, *POWERS, *TOP_K, *_COMPOSITE, HUNGARIAN)
 _ALIASES = {"D2#": "D2sharp"}
-
-
-@dataclass(frozen=True, eq=False)
-class LossResult:
-    """Value of a loss, with the cells and the translation at which it is attained.
-
-    Attributes
-    ----------
-    value : float
-        The loss in the units of the truth's weights; ``float(result)`` is the same. In the units of the estimate's weights
-        it is ``value * exp(t1)``.
-    kind : str
-    cells : VoronoiCells
-    t1 : float
-        Translation of the intercepts: the mass of a cell is compared with ``exp(t1)`` times that of the truth's atom.
-    t2 : ndarray (d,)
-        Translation of the slopes: those of the estimate are compared with the truth's plus ``t2``.
-    terms : mapping of str to float
-        Contributions of ``"weights"``, ``"gate"``, ``"coef"``, ``"intercept"``, ``"variance"``; they add up to the value.
-    """
-
-    value: float
-    kind: str
-    cells: VoronoiCells
-    t1: float
-    t2: Array
-    terms: Mapping[str, float]
-
-    def __float__(self) -> float:
-        return self.value
 
 
 @dataclass(frozen=True)
@@ -94,15 +81,22 @@ def voronoi_cells(estimate: MixingMeasure, truth: MixingMeasure, *, t2: ArrayLik
     >>> voronoi_cells(estimate, truth).pattern
     (2, 1)
     """
-    pairs = pair_blocks(estimate, truth)
+    rule = LOSSES["D1"]
+    pairs = rule.pairs(estimate, truth, "D1")
     if t2 is None:
-        best = best_voronoi(pairs, LOSSES["D1"])
+        best = best_voronoi(pairs, rule)
         return describe(pairs, best.assignment, best.t2)
     return cells_at(pairs, np.broadcast_to(np.asarray(t2, dtype=np.float64), pairs.gate.shape[2:]))
 
 
 def voronoi_loss(
-    estimate: MixingMeasure, truth: MixingMeasure, kind: str = "D1", *, infimum: bool = True
+    estimate: Measure,
+    truth: Measure | Sequence[Measure],
+    kind: str = "D1",
+    *,
+    infimum: bool = True,
+    r: float = 2.0,
+    n_active: int | None = None,
 ) -> LossResult:
     r"""Voronoi loss between two mixing measures, invariant to labels and to the gauge of both.
 
@@ -112,16 +106,22 @@ def voronoi_loss(
 
     Parameters
     ----------
-    estimate, truth : MixingMeasure
-        Fitted and true measure, of the same family.
-    kind : {"D1", "D2", "D2sharp", "merged", "D1-hungarian"}
-        ``"D1"``, ``"D2"``: the losses of Nguyen, Nguyen and Ho (2023) with r̄(m) = 2m; ``"D2sharp"``: D2 with the powers that
-        the slopes of gate and experts have in truth when k < 2k*; ``"merged"``: moments of the cells, which converge at the
-        parametric rate (zero whenever they agree, so no distance between measures when k > k*); ``"D1-hungarian"``: D1 with
-        the best one-to-one matching in place of the cells, for k = k* only. ``"D2#"`` is another name of ``"D2sharp"``. The
-        others are defined for any k and k*; for which of them which rate holds is another matter.
+    estimate, truth : MixingMeasure, SharedMeasure, HierarchicalMeasure or DeviatedMeasure
+        Fitted and true measure, of the same family. Several truths, as the pseudo-true measures of a misspecified model, give
+        the least loss to one of them.
+    kind : str
+        One of `KINDS`. ``"D1"``, ``"D2"``: the losses of Nguyen, Nguyen and Ho (2023) with r̄(m) = 2m; ``"D2sharp"`` (or
+        ``"D2#"``): D2 with the powers that the slopes of gate and experts have in truth when k < 2k*; ``"merged"``: moments of
+        the cells, which converge at the parametric rate (zero whenever they agree, so no distance between measures when
+        k > k*); ``"D1-hungarian"``: D1 with the best one-to-one matching in place of the cells, for k = k* only. The losses of
+        other gates and experts are in the tables of `moestat.losses.kinds`, those of composite models in
+        `moestat.losses.composite`. All are defined for any k and k*; for which of them which rate holds is another matter.
     infimum : bool
         False: ``t1 = t2 = 0``, the gauge in which both last experts have gate zero (for comparison with published code).
+    r : float
+        The power of the kinds that end in ``r``.
+    n_active : int, optional
+        Number K of active experts, for the kinds of top-K gates.
 
     Raises
     ------
@@ -135,57 +135,85 @@ def voronoi_loss(
     >>> truth = MixingMeasure([1.6, 1.0], atoms)
     >>> float(voronoi_loss(truth.translated(0.7, 3.0).permuted([1, 0]), truth)) < 1e-12
     True
+    >>> estimate = MixingMeasure([1.6, 1.0], atoms | {"intercept": [1.0, -0.9]})
+    >>> round(voronoi_loss(estimate, truth, "topk-D1", n_active=1).value, 6)
+    0.1
     """
     kind = _ALIASES.get(kind, kind)
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {list(KINDS)}, got {kind!r}.")
-    pairs = pair_blocks(estimate, truth)
-    rule = LOSSES["D1"] if kind == _HUNGARIAN else LOSSES[kind]
-    if not infimum:
-        t2 = np.zeros(pairs.gate.shape[2])
-        if kind == _HUNGARIAN:
-            raise ValueError("kind 'D1-hungarian' has no gauge-fixed variant; leave infimum=True.")
-        return _result(pairs, rule, kind, Optimum(cells_at(pairs, t2).assignment, t2, 1.0, np.nan))
-    best = best_matching(pairs, rule) if kind == _HUNGARIAN else best_voronoi(pairs, rule)
-    return _result(pairs, rule, kind, best)
+    if isinstance(truth, Sequence):
+        return _nearest([voronoi_loss(estimate, t, kind, infimum=infimum, r=r, n_active=n_active) for t in truth])
+    if isinstance(estimate, SharedMeasure) and isinstance(truth, SharedMeasure) and kind in SHARED:
+        return shared_loss(estimate, truth, kind, n_active, infimum=infimum)
+    if isinstance(estimate, HierarchicalMeasure) and isinstance(truth, HierarchicalMeasure) and kind in HIERARCHICAL:
+        return hierarchical_loss(estimate, truth, kind, infimum=infimum)
+    if isinstance(estimate, DeviatedMeasure) and isinstance(truth, DeviatedMeasure) and kind in DEVIATED:
+        return deviated_loss(estimate, truth, kind)
+    if isinstance(estimate, MixingMeasure) and isinstance(truth, MixingMeasure) and kind not in _COMPOSITE:
+        return _plain_loss(estimate, truth, kind, r, n_active, infimum)
+    raise ValueError(
+        f"{kind!r} compares two {_COMPOSITE.get(kind, 'MixingMeasure')}, got {type(estimate).__name__} and "
+        f"{type(truth).__name__}."
+    )
 
 
-def component_gaps(estimate: MixingMeasure, truth: MixingMeasure, kind: str = "D2sharp") -> ComponentGaps:
+def _plain_loss(
+    estimate: MixingMeasure, truth: MixingMeasure, kind: str, r: float, n_active: int | None, infimum: bool
+) -> LossResult:
+    if kind == HUNGARIAN:
+        if not infimum:
+            raise ValueError(f"kind {kind!r} has no gauge-fixed variant; leave infimum=True.")
+        return replace(hungarian_loss(estimate, truth).matched, kind=kind)
+    rule = rule_of(kind, r)
+    pairs = rule.pairs(estimate, truth, kind)
+    if kind in TOP_K:
+        return top_k_loss(pairs, rule, kind, needed(n_active, kind), infimum=infimum)
+    return optimal_loss(pairs, rule, kind, infimum=infimum)
+
+
+def _nearest(found: list[LossResult]) -> LossResult:
+    if not found:
+        raise ValueError("there must be at least one truth, got an empty sequence.")
+    place = min(range(len(found)), key=lambda i: found[i].value)
+    return replace(found[place], choice=(place,))
+
+
+def component_gaps(
+    estimate: MixingMeasure, truth: MixingMeasure, kind: str = "D2sharp", *, r: float = 2.0
+) -> ComponentGaps:
     """Largest gap of every block in over-specified and in exact cells, for the rates of single components.
 
     Parameters
     ----------
     estimate, truth : MixingMeasure
     kind : str
-        The loss at whose cells and translation the gaps are taken.
+        The loss at whose cells and translation, and in whose coordinates, the gaps are taken.
+    r : float
+        The power of the kinds that end in ``r``.
 
     Raises
     ------
     ValueError
-        As `voronoi_loss`.
+        As `voronoi_loss`, and for top-K and composite kinds, which have no single translation.
     """
-    found = voronoi_loss(estimate, truth, kind)
-    pairs = pair_blocks(estimate, truth)
-    assignment = found.cells.assignment
+    kind = _ALIASES.get(kind, kind)
+    if kind not in {*LOSSES, *POWERS}:
+        raise ValueError(f"gaps are those of one of the kinds {[*LOSSES, *POWERS]}, got {kind!r}.")
+    rule = rule_of(kind, r)
+    pairs = rule.pairs(estimate, truth, kind)
+    found = optimal_loss(pairs, rule, kind)
+    assignment, sizes = found.cells.assignment, np.array(found.cells.pattern)[found.cells.assignment]
     atoms = np.arange(assignment.size)
-    squared = {name: values[atoms, assignment] for name, values in pairs.squared.items()}
-    squared["gate"] = ((pairs.gate[atoms, assignment] - found.t2) ** 2).sum(axis=1)
-    sizes = np.array(found.cells.pattern)[assignment]
+    gaps = {name: np.sqrt(values[atoms, assignment]) for name, values in pairs.squared.items()}
+    if "gate" not in gaps and pairs.gate.shape[2]:
+        gaps["gate"] = np.linalg.norm(pairs.gate[atoms, assignment] - found.t2, axis=1)
+    blocks = {"gate": pairs.gate, **pairs.blocks}
     return ComponentGaps(
-        over={name: _largest(np.sqrt(squared[name][sizes > 1])) for name in pairs.names},
-        exact={name: _largest(np.sqrt(squared[name][sizes == 1])) for name in pairs.names},
-        spread={name: _spread(getattr(pairs, name), found.cells) for name in pairs.names},
+        over={name: _largest(gaps[name][sizes > 1]) for name in pairs.names},
+        exact={name: _largest(gaps[name][sizes == 1]) for name in pairs.names},
+        spread={name: _spread(blocks[name], found.cells) for name in pairs.names},
     )
-
-
-def _result(pairs: Pairs, rule: LossKind, kind: str, best: Optimum) -> LossResult:
-    member = best.assignment[:, None] == np.arange(pairs.n_atoms[1])
-    mass = pairs.estimate_weights @ member
-    terms = {"weights": float(np.abs(mass - best.s * pairs.truth_weights).sum())}
-    terms |= rule.terms(pairs, best.assignment, best.t2)
-    terms = {name: value / best.s for name, value in terms.items()}
-    cells = describe(pairs, best.assignment, best.t2)
-    return LossResult(sum(terms.values()), kind, cells, float(np.log(best.s)), best.t2, terms)
 
 
 def _largest(gaps: Array) -> float:

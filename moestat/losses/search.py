@@ -1,26 +1,18 @@
-"""Search over translations and assignments: the pair with the least loss, exactly."""
+"""Search over translations and Voronoi cells: the pair with the least loss, exactly."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import permutations
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
-from moestat.losses.blocks import Pairs
+from moestat.losses.atomwise import LossKind
+from moestat.losses.blocks import Array, Index, Pairs
 from moestat.losses.gauge import minimise, minimise_in_polyhedron, minimise_on_line, weighted_median
-from moestat.losses.kinds import LossKind
 from moestat.losses.voronoi import nearest
-
-Array = NDArray[np.float64]
-Index = NDArray[np.int64]
 
 # Up to this number of assignments all of them are searched in d > 1 (in d = 1 the cells are enumerated exactly).
 MOST_ASSIGNMENTS = 10_000
-_MOST_PERMUTED = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,24 +25,31 @@ class Optimum:
     value: float
 
 
-def mass_terms(pairs: Pairs, assignments: Index) -> tuple[Array, Array]:
-    """Best factors ``s`` (A,) and the mass terms ``Σ_j |W_j - s w*_j|`` (A,) of assignments (A,k).
+def mass_terms(pairs: Pairs, kind: LossKind, assignments: Index, s: Array | None = None) -> tuple[Array, Array]:
+    """Best factors ``s`` (A,) (or given ones) and the mass terms ``Σ_j |W_j - s w*_j|`` (A,) of assignments (A,k).
 
+    The sum is over the cells in which the loss compares masses. ``s = 1`` where the gauge leaves the weights as they are.
     Where empty cells carry half of the truth's mass the infimum over t1 is at minus infinity; the median is then taken over
     the other cells.
     """
-    truth = pairs.truth_weights
-    member = assignments[:, :, None] == np.arange(truth.size)
+    member = assignments[:, :, None] == np.arange(pairs.truth_weights.size)
     mass = np.einsum("i,aij->aj", pairs.estimate_weights, member)
-    weight = np.broadcast_to(truth, mass.shape)
+    counts = {"all": True, "none": False, "inexact": member.sum(axis=1) != 1}[kind.mass]
+    weight = np.where(counts, pairs.truth_weights, 0.0) * np.ones(mass.shape)
+    mass = np.where(counts, mass, 0.0)
+    if s is None:
+        s = np.ones(mass.shape[0]) if pairs.gauge == "none" else _best_factors(mass, weight)
+    return s, np.abs(mass - s[:, None] * weight).sum(axis=1)
+
+
+def _best_factors(mass: Array, weight: Array) -> Array:
     ratio = np.where(weight > 0.0, mass / np.where(weight > 0.0, weight, 1.0), np.inf)
     s = weighted_median(ratio, weight)
     lost = ~(s > 0.0)
     if lost.any():
         s = np.where(lost, weighted_median(ratio, np.where(mass > 0.0, weight, 0.0)), s)
     # Only atoms of the truth without weight can leave no positive ratio.
-    s = np.where(np.isfinite(s) & (s > 0.0), s, 1.0)
-    return s, np.abs(mass - s[:, None] * weight).sum(axis=1)
+    return np.where(np.isfinite(s) & (s > 0.0), s, 1.0)
 
 
 def best_voronoi(pairs: Pairs, kind: LossKind) -> Optimum:
@@ -61,7 +60,7 @@ def best_voronoi(pairs: Pairs, kind: LossKind) -> Optimum:
     better is solved within the polyhedron on which it is the Voronoi one. Exact in both cases.
     """
     if pairs.gate.shape[2] == 0:
-        return _choose(pairs, kind, nearest(pairs.distances(np.zeros(0)))[None, :])
+        return choose(pairs, kind, nearest(pairs.distances(np.zeros(0)))[None, :])
     if pairs.gate.shape[2] == 1:
         return _best_on_line(pairs, kind)
     best = _fixed_points(pairs, kind)
@@ -71,39 +70,11 @@ def best_voronoi(pairs: Pairs, kind: LossKind) -> Optimum:
     return best
 
 
-def best_matching(pairs: Pairs, kind: LossKind) -> Optimum:
-    """Infimum over t1, t2 and one-to-one matchings (all of them for k <= 6, else Hungarian steps from all starts).
-
-    Raises
-    ------
-    ValueError
-        If the numbers of atoms differ.
-    """
-    k, k_star = pairs.n_atoms
-    if k != k_star:
-        raise ValueError(f"a matching needs as many atoms in the estimate as in the truth, got {k} and {k_star}.")
-    if k <= _MOST_PERMUTED:
-        return _choose(pairs, kind, np.array(list(permutations(range(k))), dtype=np.int64))
-    seen: set[tuple[int, ...]] = set()
-    best: Optimum | None = None
-    for t in _starts(pairs):
-        while True:
-            _, match = linear_sum_assignment(pairs.estimate_weights[:, None] * np.sqrt(pairs.distances(t)))
-            if tuple(match) in seen:
-                break
-            seen.add(tuple(match))
-            found = _choose(pairs, kind, np.asarray(match, dtype=np.int64)[None, :])
-            best = found if best is None or found.value < best.value else best
-            t = found.t2
-    assert best is not None
-    return best
-
-
-def _choose(pairs: Pairs, kind: LossKind, assignments: Index, t2: Array | None = None) -> Optimum:
+def choose(pairs: Pairs, kind: LossKind, assignments: Index, t2: Array | None = None) -> Optimum:
     """The best of some assignments, each at its own minimiser (or at given translations)."""
     problem = kind.radial_sum(pairs, assignments)
     translations = minimise(problem) if t2 is None else t2
-    s, mass = mass_terms(pairs, assignments)
+    s, mass = mass_terms(pairs, kind, assignments)
     values = problem.value(translations) + mass
     place = int(np.argmin(values))
     return Optimum(assignments[place], translations[place], float(s[place]), float(values[place]))
@@ -124,14 +95,14 @@ def _best_on_line(pairs: Pairs, kind: LossKind) -> Optimum:
     assignments = assignments[first]
     low, high = low[first], high[last]
     problem = kind.radial_sum(pairs, assignments)
-    _, mass = mass_terms(pairs, assignments)
+    _, mass = mass_terms(pairs, kind, assignments)
     # Any value is an upper bound: intervals whose lower bound is above the least of them need no search.
     heaviest = np.argmax(problem.factor, axis=1)[:, None, None]
     trial = np.clip(np.take_along_axis(problem.centre, heaviest, axis=1)[:, 0, 0], low, high)
     reached = (problem.value(trial[:, None]) + mass).min()
     rows = np.flatnonzero(problem.lower_bound() + mass <= reached * (1.0 + 1e-12))
     t2 = minimise_on_line(problem.take(rows), low[rows], high[rows])
-    return _choose(pairs, kind, assignments[rows], t2)
+    return choose(pairs, kind, assignments[rows], t2)
 
 
 def _breakpoints(pairs: Pairs) -> Array:
@@ -144,24 +115,25 @@ def _breakpoints(pairs: Pairs) -> Array:
     return np.unique(rise[crosses] / slope[crosses])
 
 
-def _starts(pairs: Pairs) -> Iterable[Array]:
+def starts(pairs: Pairs) -> Array:
+    """Translations from which to search: none, and those that join a pair of atoms."""
     d = pairs.gate.shape[2]
     return np.concatenate([np.zeros((1, d)), pairs.gate.reshape(-1, d)])
 
 
 def _fixed_points(pairs: Pairs, kind: LossKind) -> Optimum:
-    starts = np.asarray(_starts(pairs))
-    squared = ((pairs.gate[None] - starts[:, None, None, :]) ** 2).sum(axis=-1) + pairs.fixed
+    origins = starts(pairs)
+    squared = ((pairs.gate[None] - origins[:, None, None, :]) ** 2).sum(axis=-1) + pairs.fixed
     assignments = np.unique(nearest(squared), axis=0)
     # The values at the starts themselves are values of the loss, too.
-    best = min((_choose(pairs, kind, nearest(pairs.distances(t))[None, :], t[None, :]) for t in starts), key=_value)
+    best = min((choose(pairs, kind, nearest(pairs.distances(t))[None, :], t[None, :]) for t in origins), key=_value)
     seen: set[tuple[int, ...]] = set()
     while assignments.size:
         seen.update(map(tuple, assignments.tolist()))
         t2 = minimise(kind.radial_sum(pairs, assignments))
         squared = ((pairs.gate[None] - t2[:, None, None, :]) ** 2).sum(axis=-1) + pairs.fixed
         cells = nearest(squared)
-        best = min(best, _choose(pairs, kind, cells, t2), key=_value)
+        best = min(best, choose(pairs, kind, cells, t2), key=_value)
         fresh = [row for row in np.unique(cells, axis=0) if tuple(row.tolist()) not in seen]
         assignments = np.array(fresh, dtype=np.int64).reshape(len(fresh), pairs.n_atoms[0])
     return best
@@ -175,7 +147,7 @@ def _enumerate(pairs: Pairs, kind: LossKind, best: Optimum) -> Optimum:
     """Search all assignments that could be better than ``best``."""
     k, k_star = pairs.n_atoms
     assignments = np.indices((k_star,) * k).reshape(k, -1).T
-    s, mass = mass_terms(pairs, assignments)
+    s, mass = mass_terms(pairs, kind, assignments)
     problem = kind.radial_sum(pairs, assignments)
     rows = np.flatnonzero(problem.lower_bound() + mass < best.value)
     if rows.size == 0:

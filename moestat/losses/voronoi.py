@@ -5,12 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from moestat.losses.blocks import Pairs
-
-Array = NDArray[np.float64]
-Index = NDArray[np.int64]
+from moestat.losses.blocks import Array, Index, Pairs
 
 _TIE = 1e-12
 
@@ -47,7 +43,7 @@ class VoronoiCells:
 def cells_at(pairs: Pairs, t2: Array) -> VoronoiCells:
     """Voronoi cells after the translation of the estimate's gate slopes by ``-t2``.
 
-    The distance is the Euclidean one on (β1, a, b, variance); β0 has no part in it.
+    The distance is the Euclidean one on all blocks, (β1, a, b, variance); β0 has no part in it.
     """
     return describe(pairs, nearest(pairs.distances(t2)), t2)
 

@@ -24,7 +24,6 @@ class Inputs(Protocol):
         """Names of the new columns."""
 
 
-
 @dataclass(frozen=True, eq=False)
 class InputMap:
     """The polynomial map `inner` of the transformed columns `M(x)`; the same interface as `PolynomialMap`."""
@@ -107,17 +106,13 @@ def make_map(
     columns: Sequence[int],
     *,
     inputs: Inputs | None = None,
-    n_inputs: int | None = None,
     X: Array | None = None,
     weight: Array | None = None,
 ) -> FeatureMap:
-    """A map of the columns: orthonormal under the rows of `X` where they are given, raw monomials otherwise.
-
-    `n_inputs` is the number of columns of `M(x)` for a raw map with modified inputs.
-    """
+    """A map of the columns: orthonormal under the rows of `X` where they are given, raw monomials otherwise."""
     if inputs is None or degree == 0:
         return PolynomialMap.raw(degree, columns) if X is None else PolynomialMap.fit(X, degree, columns, weight)
     if X is not None:
         return InputMap.fit(inputs, X, degree, columns, weight)
-    width = n_inputs if n_inputs is not None else inputs.apply(np.ones((1, len(columns)))).shape[1]
+    width = inputs.apply(np.ones((1, len(columns)))).shape[1]
     return InputMap(inputs, tuple(columns), PolynomialMap.raw(degree, range(width)))

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from moestat.gates.softmax import SoftmaxGate
 from moestat.inference.information import invert_information
 from moestat.inference.results import InferenceResults, InferenceWarning
 from moestat.preference.data import Array
@@ -87,6 +88,7 @@ def infer(
         decrement=decrement,
         header=header,
         notes=(),
+        gate_note=SoftmaxGate().reading(n_experts),
     )
     said = [note[0].upper() + note[1:] for note in notes]
     if results.unidentified:

@@ -138,12 +138,25 @@ class LocalModel:
 
 def local_model(objective: Objective, theta: Array) -> LocalModel:
     """Derivatives at a point and their diagonalisation."""
-    value, gradient, hessian = objective.derivatives(theta)
+    return diagonalised(objective, theta, *objective.derivatives(theta))
+
+
+def diagonalised(
+    objective: Objective,
+    theta: Array,
+    value: float,
+    gradient: Array,
+    hessian: Array,
+    among: NDArray[np.bool_] | None = None,
+) -> LocalModel:
+    """The quadratic model of these derivatives, on the parameters (`among` some of them) that are free to move."""
     if not (np.isfinite(value) and np.isfinite(gradient).all() and np.isfinite(hessian).all()):
         free = np.ones(len(theta), dtype=bool)
         none = np.zeros(0)
         return LocalModel(value, gradient, hessian, free, none, none, np.zeros((0, 0)), none)
     free = ~active_set(objective, theta, gradient)
+    if among is not None:
+        free &= among
     part = hessian if free.all() else hessian[np.ix_(free, free)]
     information, d = scaled_information(part, objective.raw)
     values, vectors = np.linalg.eigh(information) if free.any() else (np.zeros(0), np.zeros((0, 0)))

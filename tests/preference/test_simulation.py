@@ -10,7 +10,7 @@ from moestat.preference import PreferenceMoE
 from .choices import simulate
 
 REWARDS = [[1.5, -1.0, 0.5], [-1.5, 1.0, 0.5]]  # the majority's and the minority's
-GATE = [[1.6, 2.0], [0.0, 0.0]]  # a minority of 0.30 over standard normal covariates
+GATE = [[1.36, 2.0], [0.0, 0.0]]  # a minority of 0.30 over standard normal covariates
 
 
 def replicate(seed):

@@ -46,6 +46,7 @@ def test_it_is_frozen(random_measure, rng):
         ([1.0], {"scale": [0.0]}, "positive standard deviations"),
         ([np.nan], {"intercept": [0.0]}, "weights must be finite"),
         ([1.0], {"intercept": [np.inf]}, "must be finite"),
+        ([1.0], {"gate_location": [[np.nan]]}, "must be finite"),
     ],
 )
 def test_errors(weights, atoms, message):
@@ -67,6 +68,32 @@ def test_errors_of_operations(random_measure, rng):
         ).merged([[0, 1]])
     with pytest.raises(ValueError, match="gate_intercept"):
         ms.MixingMeasure.from_params({})
+
+
+def test_gauges():
+    atoms = {"gate": [[1.0], [0.0]], "gate_quadratic": [[[2.0]], [[0.0]]], "intercept": [0.0, 1.0]}
+    measure = ms.MixingMeasure([1.0, 2.0], atoms)
+    moved = measure.translated(0.5, 1.0, -2.0)
+    np.testing.assert_allclose(moved.weights, np.exp(0.5) * measure.weights)
+    np.testing.assert_array_equal(moved.atoms["gate"], [[2.0], [1.0]])
+    np.testing.assert_array_equal(moved.atoms["gate_quadratic"], [[[0.0]], [[-2.0]]])
+    laplace = ms.MixingMeasure([1.0, 2.0], atoms, "weights")
+    assert laplace.translated(0.5).permuted([1, 0]).gauge == "weights"
+    with pytest.raises(ValueError, match="only gauge 'softmax' translates slopes"):
+        laplace.translated(0.0, 1.0)
+    fixed = ms.MixingMeasure([0.4, 0.6], {"gate_location": [[1.0], [0.0]]}, gauge="none")
+    with pytest.raises(ValueError, match="leave t1 at 0"):
+        fixed.translated(1.0)
+    with pytest.raises(ValueError, match=r"gauge must be one of .* got 'gaussian'"):
+        ms.MixingMeasure([1.0], {"intercept": [0.0]}, "gaussian")
+    with pytest.raises(ValueError, match=r"moment matching is known .* got \['gate_quadratic'\]"):
+        measure.merged([[0, 1]])
+
+
+def test_merge_without_interaction_of_gate_and_experts():
+    atoms = {"gate": [[1.0], [3.0]], "coef": [[0.0, 4.0], [2.0, 8.0]], "intercept": [1.0, 2.0]}
+    merged = ms.MixingMeasure([1.0, 3.0], atoms, "weights").merged([[0, 1]])
+    np.testing.assert_allclose(merged.atoms["coef"], [[1.5, 7.0]])
 
 
 def test_merge_by_hand():
