@@ -20,7 +20,7 @@ from moestat.objective import Objective
 from moestat.registry import resolve_expert, resolve_gate
 from moestat.report import FittedMixture, report
 from moestat.responsibilities import from_responsibilities, split_merge_starts
-from moestat.solvers import SOLVERS
+from moestat.solvers import LIKELIHOOD, check_use
 from moestat.solvers.base import Solver
 from moestat.solvers.moves import split_merge_candidates
 from moestat.solvers.multistart import Outcome, multistart, on_floor
@@ -130,9 +130,10 @@ def fit_mixture(
     data = checks.data(X, y, sample_weight, n_experts, offset)
     resolved_gate, resolved_expert = resolve_gate(gate), resolve_expert(expert)
     checks.fits_together(resolved_gate, resolved_expert, gate_l2, data)
+    check_use(solver, LIKELIHOOD, "a likelihood")
     checks.settings(
         solver=solver,
-        solvers=("auto", *SOLVERS),
+        solvers=LIKELIHOOD,
         n_init=n_init,
         tol=tol,
         max_iter=max_iter,
@@ -141,7 +142,7 @@ def fit_mixture(
         n_jobs=n_jobs,
     )
     d = data.X.shape[1]
-    explicit = _explicit_starts(init)
+    explicit = explicit_starts(init)
     boxed = box is not None or bool(explicit and any(s.box is not None for s in explicit))
     if boxed and (solver if isinstance(solver, str) else solver.name) in ("em", "squarem", "cem"):
         raise ValueError(
@@ -165,32 +166,43 @@ def fit_mixture(
         bounds = None if box is None else coordinates.bounds(box)
         return coordinates.objective(rows, gate_l2=gate_l2, variance_floor=variance_floor, bounds=bounds, n_jobs=n_jobs)
 
+    # numbers that overflow on the way (an expert on one row, say) are met by explicit checks
+    with one_blas_thread(), np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
+        objective, outcome = search(
+            data, coordinates, objective_of, init, n_init, solver, box, tol, max_iter, rng, n_jobs, callback
+        )
+        fixed_order = boxed or (explicit is not None and len(explicit) > 1)
+        return report(outcome, objective, coordinates, fixed_order, solver, gate_l2, began)
+
+
+def search(
+    data: checks.Data,
+    coordinates: Coordinates,
+    objective_of: Callable[..., Objective],
+    init: Any,
+    n_init: int,
+    solver: str | Solver,
+    box: Box | None,
+    tol: float,
+    max_iter: int,
+    rng: np.random.Generator | int | None,
+    n_jobs: int,
+    callback: Callable[[int, float], None] | None,
+) -> tuple[Objective, Outcome]:
+    """From starts to the best end: the objective of the data (`objective_of(rows, box, n_jobs)` makes it) and the outcome."""
+    explicit, n_experts = explicit_starts(init), coordinates.layout.n_experts
     settings: dict[str, Any] = {"tol": tol, "max_iter": max_iter, "callback": callback}
     if callback is not None:
         settings["callback"] = _in_units_of_y(callback, coordinates, data)
-    # numbers that overflow on the way (an expert on one row, say) are met by explicit checks
-    with one_blas_thread(), np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
-        objective = objective_of(data, box, n_jobs)
-        if explicit is not None and any(s.box is not None for s in explicit):
-            objective, outcome = _own_boxes(
-                solver,
-                explicit,
-                box,
-                lambda b: objective_of(data, b, n_jobs),
-                coordinates,
-                settings,
-            )
-        else:
-            starts, sample = _starts(
-                init, explicit, n_init, n_experts, coordinates, objective, data, objective_of, box, rng
-            )
-            refine = None
-            if sample is not None and n_experts > 2 and len(starts) > 1 and solver == "auto" and not boxed:
-                refine = _split_and_merge(coordinates, sample)
-            on = objective if sample is None else sample.objective
-            outcome = multistart(solver, objective, on, starts, refine=refine, **settings)
-        fixed_order = boxed or (explicit is not None and len(explicit) > 1)
-        return report(outcome, objective, coordinates, fixed_order, solver, gate_l2, began)
+    if explicit is not None and any(s.box is not None for s in explicit):
+        return _own_boxes(solver, explicit, box, lambda b: objective_of(data, b, n_jobs), coordinates, settings)
+    objective = objective_of(data, box, n_jobs)
+    starts, sample = _starts(init, explicit, n_init, n_experts, coordinates, objective, data, objective_of, box, rng)
+    refine = None
+    if sample is not None and n_experts > 2 and len(starts) > 1 and solver == "auto" and box is None:
+        refine = _split_and_merge(coordinates, sample)
+    on = objective if sample is None else sample.objective
+    return objective, multistart(solver, objective, on, starts, refine=refine, **settings)
 
 
 def _in_units_of_y(
@@ -211,7 +223,7 @@ class _Sample:
     objective: Objective
 
 
-def _explicit_starts(init: Any) -> list[Start] | None:
+def explicit_starts(init: Any) -> list[Start] | None:
     """Starts that are given as parameters; None when `init` is a name or responsibilities."""
     if isinstance(init, Mapping):
         return [Start(init)]

@@ -98,7 +98,6 @@ class LeastSquaresObjective(GeneralObjective):
         ws["kept"][...] = expert.predictors(params.coef, block_phi(block))
         y, extra = block.y[0, block.start : block.stop], extra_of(params.scale)
         ws["mean"] = expert.mean(ws["kept"], extra)
-        ws["log_density"] = expert.log_density(y[None], ws["kept"], extra)
         ws["residual"] = y - (weight * ws["mean"]).sum(axis=0)
         np.square(ws["residual"], out=ws["loglik"])
         return block, ws

@@ -23,6 +23,7 @@ from moestat.exceptions import CollinearityWarning, ConvergenceWarning, Degenera
 from moestat.experts.base import BaseExpert
 from moestat.fitting import fit_mixture
 from moestat.gates.base import Gate
+from moestat.registry import resolve_expert
 from moestat.solvers.base import Status
 
 Array = NDArray[np.float64]
@@ -107,9 +108,16 @@ class BaseMoE(FittedMoE):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
+        tags.target_tags.multi_output = self._several_responses()
         tags.target_tags.required = True
         return tags
+
+    def _several_responses(self) -> bool:
+        """Whether y may have columns of its own accord; binomial and grouped counts are one response in several columns."""
+        try:
+            return resolve_expert(self._expert()).name == "gaussian"
+        except (AttributeError, ValueError):
+            return True  # `fit` will say what is wrong
 
     # -- fitting ----------------------------------------------------------------------------------------------------
 

@@ -132,11 +132,13 @@ class MoEClassifier(ClassifierMixin, BaseMoE):  # type: ignore[misc]
 
     def predict(self, X: ArrayLike, offset: ArrayLike | None = None) -> Array:
         """The most probable class of each row."""
-        return np.asarray(self.classes_[self.predict_proba(X, offset).argmax(axis=1)])
+        best = self.predict_proba(X, offset).argmax(axis=1)
+        return np.asarray(self.classes_[best])
 
     def sample(self, X: ArrayLike, random_state: Any = None, offset: ArrayLike | None = None) -> Array:
         """Draw one label for each row of X."""
-        return np.asarray(self.classes_[super().sample(X, random_state, offset).astype(int)])
+        codes = super().sample(X, random_state, offset).astype(int)
+        return np.asarray(self.classes_[codes])
 
     def _to_state(self) -> dict[str, Any]:
         return {**super()._to_state(), "classes": self.classes_.tolist(), "classes_kind": self.classes_.dtype.kind}

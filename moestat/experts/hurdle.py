@@ -74,7 +74,7 @@ class HurdleExpert(ZeroModifiedExpert):
         again = positive & (out[0] == 0.0)
         at, level = (eta[:, again], extra[:, again]), 1.0 - rng.random(again.sum())
         found = smallest_count(lambda k: self._above_positive(k, *at) <= level, np.ones(len(level)))
-        out[0, again] = found - 1.0
+        out[0, again] = np.maximum(found, 1.0)
         return np.where(positive, out, 0.0)
 
     def _above_positive(self, k: Array, eta: Array, extra: Array) -> Array:

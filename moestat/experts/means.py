@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,11 @@ from numpy.typing import NDArray
 from moestat.activations import power_of, resolve_activation
 from moestat.experts.base import Array, BaseExpert, Scalar, check_degree
 from moestat.experts.dictionary import Read, read_formula, write_formula
-from moestat.experts.formula_blocks import FormulaBlocks
+from moestat.experts.formula_blocks import FormulaBlocks, extra_of
 from moestat.linalg import solve_psd
+
+if TYPE_CHECKING:
+    from moestat.blocks import Block
 
 OUTPUT = Scalar("expert_output", "output", link="identity")
 # Slopes and thresholds, in standard deviations of a linear predictor, among which a nonlinear expert's search begins.
@@ -58,6 +62,13 @@ class MeanExpert(FormulaBlocks, BaseExpert):
     def log_density(self, y: Array, eta: Array, extra: Array) -> Array:
         """`-(y - h)²/2`, `(K, B)`."""
         return np.asarray(-0.5 * (y[0] - self.mean(eta, extra)) ** 2)
+
+    def add_statistics(
+        self, acc: dict[str, Array], scale: Array, block: Block, ws: dict[str, Array], kernels: ModuleType
+    ) -> None:
+        """See `BaseExpert.add_statistics`; least squares keeps predictors only."""
+        ws["log_density"][...] = self.log_density(block.y[:, block.start : block.stop], ws["kept"], extra_of(scale))
+        super().add_statistics(acc, scale, block, ws, kernels)
 
     def derivatives(self, y: Array, eta: Array, extra: Array) -> tuple[Array, Array]:
         """Of `log_density` in (η, v): `(y - h) h_u` and `(y - h) h_uv - h_u h_v`."""

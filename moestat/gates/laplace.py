@@ -10,6 +10,7 @@ import numpy as np
 
 from moestat.entries import read_entry
 from moestat.gates.base import Array
+from moestat.gates.masked import check_number
 from moestat.gates.nonlinear import NonlinearScores, n_location_columns, polar, weighted_means
 
 
@@ -20,16 +21,22 @@ class LaplaceGate(NonlinearScores):
     Only a common shift of the `β` leaves the weights unchanged: the last one is pinned at zero, the places `W` are all free. No
     scale multiplies the distance, so the unit of x is part of the model.
 
+    Parameters
+    ----------
+    smoothing : float, at least 0, default 1e-3
+        δ in the distance `√(|W - x|² + δ²)`, in the units of x; 0 is the exact one. Scores, and log-weights, differ from those of the
+        exact distance by at most δ. With the exact distance in one dimension the log-likelihood has a kink wherever a place is an observed x
+        and its maximum may sit on one, which no Newton decrement certifies.
+
     Raises
     ------
     ValueError
-        If there is no column for the distance.
+        If `smoothing` is negative, or there is no column for the distance.
 
     Notes
     -----
-    Parameters are `gate_location (K, d)`, the places W, and `gate_intercept (K,)`, β. In one dimension the log-likelihood is smooth but
-    for kinks where a place is an observed x, and a maximum may sit on a kink; the derivative of the distance is taken as zero there.
-    A place beyond all x is then identified only together with its β: the score is `β ∓ W ± x`.
+    Parameters are `gate_location (K, d)`, the places W, and `gate_intercept (K,)`, β. Where an exact distance is zero its derivative is
+    taken as zero. In one dimension a place beyond all x is (but for δ) identified only together with its β: the score is `β ∓ W ± x`.
 
     Examples
     --------
@@ -37,30 +44,41 @@ class LaplaceGate(NonlinearScores):
     >>> from moestat.gates.laplace import LaplaceGate
     >>> _, log_prob = LaplaceGate().forward(np.array([[0.3, 1.0], [0.0, -0.8]]), np.array([[1.0, 1.0], [0.0, 1.0]]))
     >>> np.exp(log_prob).round(4)
-    array([[0.525 , 0.8909],
-           [0.475 , 0.1091]])
+    array([[0.525 , 0.8907],
+           [0.475 , 0.1093]])
     """
 
     name: ClassVar[str] = "laplace"
+
+    smoothing: float = 1e-3
+
+    def __post_init__(self) -> None:
+        check_number("smoothing", self.smoothing, 0.0, np.inf, "[")
 
     def n_coef(self, n_features: int) -> int:
         """`β` and `W`."""
         self.check_columns(n_features, 1)
         return n_features
 
-    # -- the map ------------------------------------------------------------------------------------------------------
+    # -- the map: distances are lengths of (W - x, δ) ------------------------------------------------------------------
+
+    def _polar(self, gamma: Array, z: Array) -> tuple[Array, Array]:
+        """Lengths `(K, 1, B)` and directions `(K, d + 1, B)` of the gaps `(W_k - x, δ)`."""
+        gaps = np.full((len(gamma), *z.shape), float(self.smoothing))
+        gaps[:, :-1] = gamma[:, 1:, None] - z[None, 1:]
+        return polar(gaps, 1)
 
     def scores(self, gamma: Array, z: Array) -> Array:
-        """`β_k - |W_k - x|`."""
-        return np.asarray(gamma[:, :1] - polar(_gaps(gamma, z), 1)[0][:, 0])
+        """`β_k - √(|W_k - x|² + δ²)`."""
+        return np.asarray(gamma[:, :1] - self._polar(gamma, z)[0][:, 0])
 
     def forward(self, gamma: Array, z: Array) -> tuple[Array, Array]:
         """Scores up to a term common to all experts, and log-probabilities.
 
         `|a| - |b| = (a - b)ᵀ(a + b)/(|a| + |b|)`, which keeps its digits where x is far from every place.
         """
-        gaps = _gaps(gamma, z)
-        lengths = polar(gaps, 1)[0]
+        gaps = gamma[:, 1:, None] - z[None, 1:]
+        lengths = self._polar(gamma, z)[0]
         both = lengths + lengths[-1]
         middle = (gaps + gaps[-1]) / np.where(both > 0.0, both, 1.0)
         farther = np.einsum("kd,kdb->kb", gamma[:, 1:] - gamma[-1, 1:], middle)
@@ -68,21 +86,21 @@ class LaplaceGate(NonlinearScores):
         return scores, self.log_prob(scores)
 
     def score_jacobian(self, gamma: Array, z: Array) -> Array:
-        """`(1, -u)` with the direction u of `W_k - x`."""
-        direction = polar(_gaps(gamma, z), 1)[1]
+        """`(1, -u)` with the first d coordinates u of the gap's direction."""
+        direction = self._polar(gamma, z)[1][:, :-1]
         return np.concatenate([np.ones((len(gamma), 1, z.shape[1])), -direction], axis=1)
 
-    def score_curvature(self, gamma: Array, z: Array, weight: Array) -> Array | None:
-        """`-(I - u uᵀ)/|W_k - x|` in W, zero at a place itself; None in one dimension."""
-        d = len(z) - 1
-        if d == 1:
-            return None
-        length, direction = polar(_gaps(gamma, z), 1)
+    def score_curvature(self, gamma: Array, z: Array, weight: Array) -> Array:
+        """`-(I - u uᵀ)/√(|W_k - x|² + δ²)` in W, `1 - u_i²` as the sum of the other squares; zero where a distance is."""
+        length, direction = self._polar(gamma, z)
         away = length[:, 0] > 1e-300
         pull = np.where(away, weight / np.where(away, length[:, 0], 1.0), 0.0)
+        squares = np.einsum("kb,kib,kjb->kij", pull, direction, direction, optimize=True)
+        d = len(z) - 1
         out = np.zeros((len(gamma), d + 1, d + 1))
-        out[:, 1:, 1:] = np.einsum("kb,kib,kjb->kij", pull, direction, direction, optimize=True)
-        out[:, 1:, 1:] -= pull.sum(axis=1)[:, None, None] * np.eye(d)
+        out[:, 1:, 1:] = squares[:, :d, :d]
+        others = np.diagonal(squares, axis1=1, axis2=2) @ (1.0 - np.eye(d + 1, d))
+        out[:, 1 + np.arange(d), 1 + np.arange(d)] = -others
         return out
 
     # -- start and parameters -------------------------------------------------------------------------------------------
@@ -115,7 +133,3 @@ class LaplaceGate(NonlinearScores):
         row = [terms[0], *(f"location[{term}]" for term in terms[1:])]
         return [[f"gate[{k + 1}]:{label}" for label in row] for k in range(n_experts)]
 
-
-def _gaps(gamma: Array, z: Array) -> Array:
-    """`W_k - x`, `(K, d, B)`."""
-    return np.asarray(gamma[:, 1:, None] - z[None, 1:])

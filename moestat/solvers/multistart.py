@@ -12,6 +12,7 @@ from moestat.objective import Objective
 from moestat.solvers.base import Run, Solver, State, Status, run, short_run
 from moestat.solvers.certificate import Certificate
 from moestat.solvers.em import EM
+from moestat.solvers.lm import LM
 from moestat.solvers.newton import Newton, chord_reach
 
 Array = NDArray[np.float64]
@@ -19,6 +20,7 @@ Callback = Callable[[int, float], None]
 
 SHORT_STEPS = (6, 12)  # EM steps of the two rounds; half of the starts survive the first
 AGREEMENT = 1e-4  # nats: runs that end this close have reached the same optimum
+TIE = 1e-7  # nats: runs that end this close are equally good; separated experts have many such ends
 CHEAP = 60_000  # rows times parameters: below it all starts are followed to the end
 FOLLOWED = 3  # starts that are followed to the end above it
 SPLIT_ROUNDS = 4  # of split and merge
@@ -33,19 +35,24 @@ class Outcome:
     n_starts: int
 
 
-def auto(objective: Objective, theta: Array, *, tol: float, max_iter: int, callback: Callback | None = None) -> Run:
-    """EM while it is fast, then trust-region Newton.
+def opening(objective: Objective) -> Solver:
+    """The solver of the first steps: EM, or Levenberg–Marquardt for a sum of squares."""
+    return LM() if hasattr(objective, "gauss_newton") else EM()
 
-    EM is left within Newton's reach of one Hessian, or when its gains shrink slowly (it is then far from the optimum in
+
+def auto(objective: Objective, theta: Array, *, tol: float, max_iter: int, callback: Callback | None = None) -> Run:
+    """EM (or Levenberg–Marquardt) while it is fast, then trust-region Newton.
+
+    It is left within Newton's reach of one Hessian, or when its gains shrink slowly (it is then far from the optimum in
     parameters although close in likelihood), at the latest after 50 steps.
     """
-    em = EM()
-    state = em.init(objective, objective.clip(theta))
+    first = opening(objective)
+    state = first.init(objective, objective.clip(theta))
     trace = [state.value]
     handover = 0.5 * chord_reach(objective.total_weight)
     for iteration in range(1, min(50, max_iter) + 1):
         before = state.memory["gain"]
-        new = em.step(objective, state)
+        new = first.step(objective, state)
         gain = new.memory["gain"]
         state = new
         trace.append(state.value)
@@ -98,7 +105,7 @@ def multistart(
     def to_end(theta: Array) -> Run:
         return follow(solver, objective, theta, tol=tol, max_iter=max_iter, callback=callback)
 
-    em = EM()
+    em = opening(sample)
     states = [short_run(em, sample, theta, SHORT_STEPS[0]) for theta in starts]
     states = [states[i] for i in _ranking(sample, states)]
     if objective.rows.n * objective.n_params < CHEAP:
@@ -118,7 +125,8 @@ def multistart(
                 runs.append(to_end(state.theta))
     finite = [r for r in runs if np.isfinite(r.state.value)] or runs
     sound = [r for r in finite if not on_floor(objective, r.state.theta)] or finite
-    best = max(sound, key=lambda r: r.state.value)
+    top = max(r.state.value for r in sound)
+    best = next(r for r in sound if r.state.value >= top - TIE)  # of equal ones the first, not the one that rounding favours
     values = np.sort([r.state.value for r in sound])[::-1]
     return Outcome(best, values, len(starts))
 
@@ -128,7 +136,7 @@ def _hopeless(sample: Objective, best: State, state: State) -> bool:
     return state.value < best.value - max(20.0, 0.01 * sample.rows.n)
 
 
-def _continue(em: EM, objective: Objective, state: State, n_steps: int) -> State:
+def _continue(em: Solver, objective: Objective, state: State, n_steps: int) -> State:
     for _ in range(n_steps):
         if state.stalled or not np.isfinite(state.value) or state.remaining < 1e-3:
             break
@@ -147,7 +155,7 @@ def _ranking(objective: Objective, states: Sequence[State]) -> list[int]:
     return sorted(range(len(states)), key=key)
 
 
-def _refined(em: EM, sample: Objective, states: list[State], refine: Callable[[Array], Sequence[Array]]) -> list[State]:
+def _refined(em: Solver, sample: Objective, states: list[State], refine: Callable[[Array], Sequence[Array]]) -> list[State]:
     """Put split-and-merge moves of the best state before it as long as they raise its likelihood."""
     for _ in range(3):
         best = states[0]
@@ -162,7 +170,7 @@ def _refined(em: EM, sample: Objective, states: list[State], refine: Callable[[A
 
 
 def _refined_runs(
-    em: EM,
+    em: Solver,
     sample: Objective,
     objective: Objective,
     runs: list[Run],
