@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         MoERegressor,
         MultinomialMoEClassifier,
         PolynomialMoERegressor,
+        SigmoidMoERegressor,
     )
     from .fitting import Start, fit_mixture
     from .formulas import formula
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from .mixture import ConditionalMixture
     from .persistence import load
     from .preference import PreferenceMoE
+    from .regression_fitting import fit_least_squares
+    from .regression_function import RegressionFunction
 
     __version__: str
 
@@ -44,12 +47,15 @@ __all__ = [
     "MultinomialMoEClassifier",
     "PolynomialMoERegressor",
     "PreferenceMoE",
+    "RegressionFunction",
+    "SigmoidMoERegressor",
     "Start",
     "__version__",
     "datasets",
     "distributions",
     "divergences",
     "experts",
+    "fit_least_squares",
     "fit_mixture",
     "formula",
     "gates",
@@ -85,7 +91,10 @@ _HOME = {
     "MultinomialMoEClassifier": "estimators",
     "PolynomialMoERegressor": "estimators",
     "PreferenceMoE": "preference",
+    "RegressionFunction": "regression_function",
+    "SigmoidMoERegressor": "estimators",
     "Start": "fitting",
+    "fit_least_squares": "regression_fitting",
     "fit_mixture": "fitting",
     "formula": "formulas",
     "load": "persistence",

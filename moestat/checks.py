@@ -123,10 +123,15 @@ def fits_together(gate: Gate, expert: BaseExpert, gate_l2: float, rows: Data) ->
             f"the weights of gate={gate!r} do not sum to one, so that there is no density to maximise; "
             "use objective='least_squares', or the normalised gate."
         )
-    if gate_l2 and gate.raw_features:
-        raise ValueError(f"gate_l2={gate_l2:g} penalises slopes, and gate={gate!r} has none; use gate_l2=0 and a box.")
+    penalty(gate, gate_l2)
     if rows.offset.size and expert.closed_form and expert.location_scale:
         raise ValueError("an offset of Gaussian experts is a shift of the response: subtract it from y.")
+
+
+def penalty(gate: Gate, gate_l2: float) -> None:
+    """A ValueError where a penalty on slopes is asked of a gate that has none."""
+    if gate_l2 and gate.raw_features:
+        raise ValueError(f"gate_l2={gate_l2:g} penalises slopes, and gate={gate!r} has none; use gate_l2=0 and a box.")
 
 
 def enough_rows(n_distinct: int, n_experts: int) -> None:

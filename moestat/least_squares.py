@@ -52,7 +52,9 @@ def check_gate(gate: Gate) -> None:
             f"gate={gate!r} has weights that least squares cannot tell from the experts' coefficients; give a gate that depends on x."
         )
     if gate.joint:
-        raise ValueError(f"gate={gate!r} models x, of which least squares knows nothing; give likelihood='conditional'.")
+        raise ValueError(
+            f"gate={gate!r} models x, of which least squares knows nothing; give likelihood='conditional'."
+        )
 
 
 class LeastSquaresObjective(GeneralObjective):
@@ -156,7 +158,8 @@ class LeastSquaresObjective(GeneralObjective):
 
     def row_scores(self, theta: Array) -> Array:
         """Unweighted score of each row, `(n, P)`, the noise taken as known."""
-        return np.asarray(super().row_scores(theta) / self.variance(self.squares(theta))[0])
+        squares = 0.0 if self.noise is not None else self.squares(theta)
+        return np.asarray(super().row_scores(theta) / self.variance(squares)[0])
 
     # -- Gauss–Newton -------------------------------------------------------------------------------------------------
 
@@ -228,7 +231,9 @@ class LeastSquaresObjective(GeneralObjective):
             If there are none: EM maximises likelihoods.
         """
         if resp is None:
-            raise ValueError("EM maximises a likelihood; for least squares use the solver 'auto', 'lm', 'newton' or 'lbfgs'.")
+            raise ValueError(
+                "EM maximises a likelihood; for least squares use the solver 'auto', 'lm', 'newton' or 'lbfgs'."
+            )
         if not self.layout.gate.normalised:
             resp = OFF_EDGE + (1.0 - 2.0 * OFF_EDGE) * resp
         return super().em_pass(theta, resp, information=information)

@@ -144,11 +144,19 @@ class ConditionalMixture(MixturePredictions):
         index = np.asarray(order)
         if sorted(index.tolist()) != list(range(self.n_experts)):
             raise ValueError(f"order={list(order)} is not a permutation of 0…{self.n_experts - 1}.")
+        if not self.expert.exchangeable and (index != np.arange(self.n_experts)).any():
+            raise ValueError(f"order={index.tolist()}: the experts are of different families, whose order is part of the model.")
         gate = self.gate.canonical(self.gate.permute(self.internal.gate, index.tolist()))
         internal = Parameters(gate, self.internal.coef[index], self.internal.scale[index])
         layout = self.layout.replace_known(self.layout.known_scale[index])
+        return self._moved(layout, internal, (self.gate_map, self.expert_map))
+
+    def _moved(
+        self, layout: Layout, internal: Parameters, maps: tuple[FeatureMap, FeatureMap]
+    ) -> ConditionalMixture:
+        """A model of the same kind and columns with other parameters and coordinates."""
         return ConditionalMixture._from_internal(
-            layout, internal, (self.gate_map, self.expert_map), self.n_features, self.vector_y, self.feature_names
+            layout, internal, maps, self.n_features, self.vector_y, self.feature_names
         )
 
     def canonical(self) -> ConditionalMixture:
@@ -191,8 +199,10 @@ class ConditionalMixture(MixturePredictions):
         if raw:
             layout, internal, maps = self._raw_layout, self._raw_parameters, self._raw_maps
         rows = Rows.build(X, target, weight, maps, offset=shift)
-        objective = objective_for(rows, layout, floor=np.full(self.n_responses, 1e-150))
-        return objective, layout.pack(internal)
+        return self._objective(rows, layout), layout.pack(internal)
+
+    def _objective(self, rows: Rows, layout: Layout) -> Objective:
+        return objective_for(rows, layout, floor=np.full(self.n_responses, 1e-150))
 
     # -- the free vector --------------------------------------------------------------------------------------------
 
@@ -249,9 +259,7 @@ class ConditionalMixture(MixturePredictions):
         if vector.shape != (self._raw_layout.n_params,):
             raise ValueError(f"theta has shape {vector.shape}; expected ({self._raw_layout.n_params},).")
         layout = self._raw_layout
-        return ConditionalMixture._from_internal(
-            layout, layout.unpack(vector), self._raw_maps, self.n_features, self.vector_y, self.feature_names
-        )
+        return self._moved(layout, layout.unpack(vector), self._raw_maps)
 
     def jacobian(self) -> Array:
         """`(P, P_internal)`: derivative of the raw free vector in the internal one (they differ in the features only)."""

@@ -137,6 +137,12 @@ class Objective:
             self._gram = mirror(accumulate(add, self.rows.n, self.size, np.add, self.pool))[0]
         return self._gram
 
+    @property
+    def supremum(self) -> float:
+        """What no log-likelihood of the model can exceed: zero for classes, infinity where densities are unbounded."""
+        bounded = self.layout.expert.bounded and not self.layout.gate.joint
+        return 0.0 if bounded else np.inf
+
     # -- passes over the data ---------------------------------------------------------------------------------------
 
     def _workspace(self, width: int) -> dict[str, Array]:

@@ -164,7 +164,7 @@ def _components() -> dict[str, type[Any]]:
     from moestat import registry
     from moestat.fitting import Start
 
-    tables = (registry.GATES, registry.EXPERTS)
+    tables = (registry.GATES, registry.EXPERTS, registry.MEANS)
     return {cls.__name__: cls for cls in (Start, *(cls for table in tables for cls in table.values()))}
 
 

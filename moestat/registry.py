@@ -6,6 +6,8 @@ from typing import Any
 
 from moestat import experts, gates
 from moestat.experts.base import BaseExpert
+from moestat.experts.means import LinearMean, MeanExpert
+from moestat.experts.ridge import NonlinearMean
 from moestat.gates.base import Gate
 
 GATES: dict[str, type[Gate]] = {
@@ -50,8 +52,13 @@ EXPERTS: dict[str, type[BaseExpert]] = {
         experts.ZeroInflatedNegativeBinomialExpert,
         experts.HurdlePoissonExpert,
         experts.HurdleNegativeBinomialExpert,
+        experts.NormalExpert,
+        experts.MixedExperts,
+        experts.NonlinearExpert,
     )
 }
+
+MEANS: dict[str, type[MeanExpert]] = {cls.name: cls for cls in (LinearMean, NonlinearMean)}  # what least squares fits
 
 
 def resolve_gate(gate: Any) -> Gate:

@@ -56,7 +56,7 @@ def origin_of(objective: Objective, resp: Array) -> Array:
     expert: Any = layout.expert
     if not expert.closed_form:
         for k in range(layout.n_experts):
-            coef[k], scale[k] = expert.first_coefficients(y, resp[k] * weight, phi)
+            coef[k], scale[k] = expert.first_coefficients_of(k, y, resp[k] * weight, phi)
         if block.offset.size:
             coef[:, 0, 0] -= resp @ (block.offset[:n] * weight) / (resp @ weight)
     return objective.clip(layout.pack(Parameters(gamma, coef, scale)))

@@ -2,6 +2,7 @@
 
 from moestat.estimators.classifier import MoEClassifier, MultinomialMoEClassifier
 from moestat.estimators.regressor import GaussianMoERegressor, MoERegressor, PolynomialMoERegressor
+from moestat.estimators.sigmoid import SigmoidMoERegressor
 
 __all__ = [
     "GaussianMoERegressor",
@@ -9,4 +10,5 @@ __all__ = [
     "MoERegressor",
     "MultinomialMoEClassifier",
     "PolynomialMoERegressor",
+    "SigmoidMoERegressor",
 ]

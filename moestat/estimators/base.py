@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight, column_or_1d, validate_data
 
 from moestat.estimators.predictions import FittedMoE, generator
 from moestat.estimators.state import mixture_from_state, mixture_state, result_from_state, result_state
@@ -23,8 +23,11 @@ from moestat.exceptions import CollinearityWarning, ConvergenceWarning, Degenera
 from moestat.experts.base import BaseExpert
 from moestat.fitting import fit_mixture
 from moestat.gates.base import Gate
+from moestat.mixture import ConditionalMixture
 from moestat.registry import resolve_expert
-from moestat.solvers.base import Status
+from moestat.regression_fitting import fit_least_squares
+from moestat.regression_function import RegressionFunction
+from moestat.solvers.base import FitResult, Status
 
 Array = NDArray[np.float64]
 
@@ -63,6 +66,7 @@ def column_numbers(selection: Any, names: Sequence[str] | None, n_features: int,
 class BaseMoE(FittedMoE):
     """Common part of the estimators; subclasses say which gate and expert objects their parameters mean."""
 
+    objective: str = "likelihood"
     n_experts: int
     solver: Any
     n_init: int
@@ -114,6 +118,8 @@ class BaseMoE(FittedMoE):
 
     def _several_responses(self) -> bool:
         """Whether y may have columns of its own accord; binomial and grouped counts are one response in several columns."""
+        if self.objective == "least_squares":
+            return False
         try:
             return resolve_expert(self._expert()).name == "gaussian"
         except (AttributeError, ValueError):
@@ -128,7 +134,7 @@ class BaseMoE(FittedMoE):
         sample_weight: ArrayLike | None = None,
         offset: ArrayLike | None = None,
     ) -> BaseMoE:
-        """Fit by maximum likelihood.
+        """Fit by maximum likelihood, or by least squares where `objective` says so.
 
         Parameters
         ----------
@@ -154,18 +160,21 @@ class BaseMoE(FittedMoE):
             With what to do about it.
         """
         previous = self.model_ if self.warm_start and hasattr(self, "model_") else None
-        if previous is not None and previous.n_experts != self.n_experts:
-            previous = None  # its parameters are no start for another number of experts
+        squares = self.objective == "least_squares"
+        if previous is not None and (previous.n_experts, isinstance(previous, RegressionFunction)) != (
+            self.n_experts,
+            squares,
+        ):
+            previous = None  # its parameters are no start for another number of experts, or another objective
         data, target = self._validated(X, y)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, data, dtype=np.float64, ensure_non_negative=True)
         names = getattr(self, "feature_names_in_", None)
         names = None if names is None else [str(c) for c in names]
         d = data.shape[1]
-        fitted = fit_mixture(
+        self.model_, self.result_ = self._fitted(
             data,
             target,
-            self.n_experts,
             gate=self._gate(),
             expert=self._expert(),
             sample_weight=sample_weight,
@@ -178,18 +187,31 @@ class BaseMoE(FittedMoE):
             tol=self.tol,
             max_iter=self.max_iter,
             gate_l2=self.gate_l2,
-            variance_floor=self.variance_floor,
             box=self.box,
             rng=generator(self.random_state),
             n_jobs=self._threads(),
             callback=_progress if self.verbose else None,
             feature_names=names,
         )
-        self.model_, self.result_ = fitted.mixture, fitted.result
         if self.verbose:
             _stderr_logger().info("%s. %s", self.result_.status.name, self.result_.certificate)
         self._warn()
         return self
+
+    def _fitted(
+        self, X: Array, y: Array, *, offset: ArrayLike | None, **settings: Any
+    ) -> tuple[ConditionalMixture, FitResult]:
+        """The model and the report of its fit, by the objective that is asked for."""
+        if self.objective == "likelihood":
+            settings |= {"variance_floor": self.variance_floor, "offset": offset}
+            fitted = fit_mixture(X, y, self.n_experts, **settings)
+            return fitted.mixture, fitted.result
+        if self.objective != "least_squares":
+            raise ValueError(f"objective={self.objective!r} is not known; give 'likelihood' or 'least_squares'.")
+        if offset is not None:
+            raise ValueError("least squares takes no offset; subtract it from y, or use objective='likelihood'.")
+        regression = fit_least_squares(X, y, self.n_experts, **settings)
+        return regression.function, regression.result
 
     def _validated(self, X: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
         """Checked features, and responses as numbers."""
@@ -198,6 +220,8 @@ class BaseMoE(FittedMoE):
         data, target = validate_data(
             self, X, y, dtype=np.float64, order=None, multi_output=True, y_numeric=True, ensure_min_samples=2
         )
+        if not self._several_responses() and np.ndim(target) == 2 and np.shape(target)[1] == 1:
+            target = column_or_1d(target, warn=True)
         return data, np.asarray(target, dtype=np.float64)
 
     def _threads(self) -> int:

@@ -89,6 +89,16 @@ class FittedMoE(BaseEstimator):  # type: ignore[misc]
         return self._param("expert_scale")
 
     @property
+    def noise_std_(self) -> float:
+        """Standard deviation of the noise of a least-squares fit."""
+        noise = getattr(getattr(self, "model_", None), "noise_std", None)
+        if noise is None:
+            raise AttributeError(
+                f"this {type(self).__name__} has no noise_std_; a fit with objective='least_squares' has."
+            )
+        return float(noise)
+
+    @property
     def mixing_measure_(self) -> MixingMeasure:
         """The mixing measure of the fit."""
         check_is_fitted(self)

@@ -42,6 +42,7 @@ class MoERegressor(RegressorMixin, BaseMoE):  # type: ignore[misc]
         gate: str | Gate = "softmax",
         expert: str | BaseExpert = "gaussian",
         degree: int = 1,
+        objective: str = "likelihood",
         solver: Any = "auto",
         n_init: int = 10,
         init: Any = "kmeans",
@@ -61,6 +62,7 @@ class MoERegressor(RegressorMixin, BaseMoE):  # type: ignore[misc]
         self.gate = gate
         self.expert = expert
         self.degree = degree
+        self.objective = objective
         self.solver = solver
         self.n_init = n_init
         self.init = init
@@ -222,6 +224,9 @@ document(
         A family: "gaussian", "student_t", "poisson", "gamma", …, or an object of `moestat.experts`.
     degree : int, default 1
         Degree of the experts' polynomials, for an expert given by name.
+    objective : {"likelihood", "least_squares"}, default "likelihood"
+        "least_squares" fits the mean `Σ_k π_k(x) h_k(x)` with one noise for all: `model_` is then a `RegressionFunction`, `noise_std_` the noise, and
+        `variance_floor` means nothing. Solvers: "auto", "lm", "newton", "lbfgs".
 """,
 )
 document(GaussianMoERegressor, _GAUSSIAN.format(degree=1))

@@ -11,6 +11,7 @@ from moestat.layout import Layout, Parameters
 from moestat.maps import FeatureMap, InputMap, PolynomialMap
 from moestat.mixture import ConditionalMixture
 from moestat.registry import EXPERTS, GATES
+from moestat.regression_function import RegressionFunction
 from moestat.solvers.base import FitResult, Status
 from moestat.solvers.certificate import Certificate
 
@@ -31,6 +32,7 @@ def mixture_state(mixture: ConditionalMixture) -> dict[str, Any]:
         "n_features": mixture.n_features,
         "vector_y": mixture.vector_y,
         "feature_names": list(mixture.feature_names),
+        "noise_std": mixture.noise_std if isinstance(mixture, RegressionFunction) else None,
     }
 
 
@@ -64,7 +66,7 @@ def mixture_from_state(state: dict[str, Any]) -> ConditionalMixture:
         expert_map.n_features,
         np.asarray(state["known_scale"], dtype=float),
     )
-    return ConditionalMixture._from_internal(
+    out = ConditionalMixture._from_internal(
         layout,
         internal,
         (gate_map, expert_map),
@@ -72,6 +74,8 @@ def mixture_from_state(state: dict[str, Any]) -> ConditionalMixture:
         bool(state["vector_y"]),
         state["feature_names"],
     )
+    noise = state.get("noise_std")
+    return out if noise is None else RegressionFunction.of(out, float(noise))
 
 
 def result_state(result: FitResult) -> dict[str, Any]:

@@ -9,8 +9,11 @@ from moestat.experts.hurdle import HurdleNegativeBinomialExpert, HurdlePoissonEx
 from moestat.experts.inverse_gaussian import InverseGaussianExpert
 from moestat.experts.laplace import LaplaceExpert
 from moestat.experts.lognormal import LognormalExpert
+from moestat.experts.mixed import MixedExperts
 from moestat.experts.multinomial import MultinomialExpert
 from moestat.experts.negative_binomial import NegativeBinomialExpert
+from moestat.experts.nonlinear import NonlinearExpert
+from moestat.experts.normal import NormalExpert
 from moestat.experts.poisson import PoissonExpert
 from moestat.experts.scalar import Scalar
 from moestat.experts.skew_normal import SkewNormalExpert
@@ -29,8 +32,11 @@ __all__ = [
     "InverseGaussianExpert",
     "LaplaceExpert",
     "LognormalExpert",
+    "MixedExperts",
     "MultinomialExpert",
     "NegativeBinomialExpert",
+    "NormalExpert",
+    "NonlinearExpert",
     "PoissonExpert",
     "Scalar",
     "SkewNormalExpert",

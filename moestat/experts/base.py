@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from numbers import Integral
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ class BaseExpert:
     name: ClassVar[str] = ""
     support: ClassVar[str] = "real numbers"
     discrete: ClassVar[bool] = False
+    bounded: ClassVar[bool] = False  # densities are probabilities that may all be one: classes
     location_scale: ClassVar[bool] = False  # η_1 is a location and v_1 a log scale: fitted in standardised responses
     closed_form: ClassVar[bool] = False  # the M-step is exact, not a Newton step
     raw_features: ClassVar[bool] = False  # needs the user's own columns: its predictors are not linear in the features
@@ -60,6 +61,10 @@ class BaseExpert:
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Hyperparameters by name (scikit-learn's protocol: `GridSearchCV` reaches them as `expert__…`)."""
         return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+
+    def __sklearn_clone__(self) -> Self:
+        """Components are immutable: a copy is the component itself."""
+        return self
 
     # -- shape --------------------------------------------------------------------------------------------------------
 
@@ -301,6 +306,10 @@ class Expert(FormulaBlocks, BaseExpert):
     def origin(self, y: Array, weight: Array) -> tuple[Array, Array]:
         """Predictors `(d,)` and scalars `(c,)` (free values) of about the best constant fit to `y (n, cols)` with weights."""
         raise NotImplementedError
+
+    def first_coefficients_of(self, k: int, y: Array, weight: Array, phi: Array) -> tuple[Array, Array]:
+        """`first_coefficients` of expert k (from 0); experts of one family do not differ."""
+        return self.first_coefficients(y, weight, phi)
 
     def first_coefficients(self, y: Array, weight: Array, phi: Array) -> tuple[Array, Array]:
         """Coefficients `(d, q)` and scalars `(c,)` from which the first M-step of one expert starts: a constant fit."""

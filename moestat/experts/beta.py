@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import betainc, betaincc, betainccinv, betaincinv, expit
+from scipy.special import betainc, betaincc, betainccinv, betaincinv, expit, ndtri
 
 from moestat.experts.base import Array, Scalar
-from moestat.experts.continuous import ContinuousExpert
+from moestat.experts.continuous import ContinuousExpert, invert
 from moestat.experts.special import (
     UNDERFLOW,
     expm1_excess,
     log1p_excess,
     log_decay,
     log_gamma_variates,
+    log_tail_of,
     patch,
     stirling,
 )
@@ -29,6 +30,7 @@ PRECISION = Scalar(
     at_high="its limit is a point mass",
     spike="high",
 )
+LARGE = 100.0  # SciPy's incomplete beta function loses digits when both shapes are large
 LARGEST_LOGIT = 1e5  # derivatives take a larger |logit y - η| for this one: their products must stay finite
 
 
@@ -101,23 +103,25 @@ class BetaExpert(ContinuousExpert):
 
     def inner_log_tail(self, y: Array, eta: Array, extra: Array, upper: bool) -> Array:
         """By the incomplete beta function."""
-        a, b = (np.exp(t) for t in _log_shapes(eta, extra[0]))
+        a, b = _shapes(eta, extra[0])
         lower_tail, upper_tail = betainc(a, b, y), betaincc(a, b, y)
         tail, rest = (upper_tail, lower_tail) if upper else (lower_tail, upper_tail)
-        far = tail < UNDERFLOW
-        out = np.where(tail < 0.5, np.log(np.where(far, 1.0, tail)), np.log1p(-rest))
-        return patch(out, far, _far_log_tail, y, eta, extra[0], np.asarray(1.0 if upper else -1.0))
+        far = (tail < UNDERFLOW) | (np.minimum(a, b) > LARGE)
+        out = np.where(tail < 0.5, np.log(np.where(far, 1.0, tail)), np.log1p(-np.where(far, 0.0, rest)))
+        logit = np.log(y) - np.log1p(-y)
+        return patch(out, far, lambda t, e, v: _log_tail(t, e, v, upper), logit, eta, extra[0])
 
     def inner_quantile(self, q: float, eta: Array, extra: Array) -> Array:
         """By the inverse of the incomplete beta function."""
-        a, b = (np.exp(t) for t in _log_shapes(eta, extra[0]))
-        return np.asarray(betaincinv(a, b, q) if q <= 0.5 else betainccinv(a, b, 1.0 - q))
+        a, b = _shapes(eta, extra[0])
+        out = np.asarray(betaincinv(a, b, q) if q <= 0.5 else betainccinv(a, b, 1.0 - q))
+        return patch(out, np.minimum(a, b) > LARGE, lambda e, v: _large_quantile(q, e, v), eta, extra[0])
 
     def sample(self, eta: Array, extra: Array, rng: np.random.Generator) -> Array:
         """One response for each column, `(1, B)`."""
         log_a, log_b = _log_shapes(eta, extra[:1])
         draw = expit(log_gamma_variates(log_a, rng) - log_gamma_variates(log_b, rng))
-        return np.clip(draw, np.finfo(float).tiny, 1.0 - np.finfo(float).epsneg)
+        return np.asarray(np.clip(draw, np.finfo(float).tiny, 1.0 - np.finfo(float).epsneg))
 
     def origin(self, y: Array, weight: Array) -> tuple[Array, Array]:
         """By the mean and the variance."""
@@ -134,15 +138,17 @@ def divergence(eta: Array, rho: Array) -> Array:
     mu = expit(eta)
     near = np.clip(rho, -1.0, 1.0)
     w = mu * np.expm1(near)
-    return np.where(
-        near == rho,
-        mu * expm1_excess(near) - log1p_excess(w),
-        np.logaddexp(0.0, eta + rho) - np.logaddexp(0.0, eta) - mu * rho,
-    )
+    far = np.logaddexp(0.0, eta + rho) - np.logaddexp(0.0, eta) - mu * rho
+    return np.asarray(np.where(near == rho, mu * expm1_excess(near) - log1p_excess(w), far))
 
 
 def _log_shapes(eta: Array, log_phi: Array) -> tuple[Array, Array]:
     return log_phi - np.logaddexp(0.0, -eta), log_phi - np.logaddexp(0.0, eta)
+
+
+def _shapes(eta: Array, log_phi: Array) -> tuple[Array, Array]:
+    log_a, log_b = _log_shapes(eta, log_phi)
+    return np.exp(log_a), np.exp(log_b)
 
 
 def _log_density_of_logit(logit: Array, eta: Array, log_phi: Array) -> Array:
@@ -152,9 +158,24 @@ def _log_density_of_logit(logit: Array, eta: Array, log_phi: Array) -> Array:
     return shapes - np.exp(log_phi) * divergence(eta, logit - eta)
 
 
-def _far_log_tail(y: Array, eta: Array, log_phi: Array, sign: Array) -> Array:
-    """`log P(Y > y)` for sign 1, `log P(Y < y)` for sign -1."""
-    logit, phi = np.log(y) - np.log1p(-y), np.exp(log_phi)
-    rate = phi * np.abs(expit(eta) - y)
-    decay = log_decay(lambda s: -rate * s - phi * divergence(logit, sign * s), 40.0 / rate)
-    return np.asarray(_log_density_of_logit(logit, eta, log_phi) + decay)
+def _log_tail(logit: Array, eta: Array, log_phi: Array, upper: bool) -> Array:
+    """Logarithm of a tail of logit Y by integration: for large shapes, and far out for all of them."""
+    phi, sign, y = np.exp(log_phi), np.where(logit > eta, 1.0, -1.0), expit(logit)
+    # φ |y - μ| without cancellation
+    high, low = np.maximum(logit, eta), np.minimum(logit, eta)
+    rate = -phi * expit(high) * expit(-low) * np.expm1(low - high)
+    decay = log_decay(lambda s: -rate * s - phi * divergence(logit, sign * s), rate, phi * y * expit(-logit))
+    return log_tail_of(_log_density_of_logit(logit, eta, log_phi) + decay, (logit > eta) == upper)
+
+
+def _large_quantile(q: float, eta: Array, log_phi: Array) -> Array:
+    """Quantile by inversion in logit y, from that of the normal approximation."""
+    log_unit = -0.5 * (log_phi - np.logaddexp(0.0, -eta) - np.logaddexp(0.0, eta))
+    unit = np.exp(log_unit)
+    z = invert(
+        lambda z, upper: _log_tail(eta + unit * z, eta, log_phi, upper),
+        lambda z: _log_density_of_logit(eta + unit * z, eta, log_phi) + log_unit,
+        q,
+        np.full_like(eta, ndtri(q)),
+    )
+    return np.asarray(expit(eta + unit * z))

@@ -56,6 +56,7 @@ class BinomialExpert(Expert):
         "integers from 0 to the number of trials (one column of successes, or successes and trials)"
     )
     discrete: ClassVar[bool] = True
+    bounded: ClassVar[bool] = True
 
     trials: int = 1
 

@@ -11,7 +11,8 @@ from scipy.special import log_ndtr
 
 from moestat.experts.base import Array, Expert, Scalar, first_bad
 
-LARGEST = 1e70  # derivatives take larger standardised residuals for this one: their products must stay finite, however remote a row
+# derivatives take larger standardised residuals for this one: their products must stay finite, however remote a row
+LARGEST = 1e70
 
 SCALE = Scalar("expert_scale", "log_scale", spike="low")
 
@@ -35,7 +36,7 @@ class ContinuousExpert(Expert):
         """
         if y.shape[1] != 1:
             raise ValueError(f"y has {y.shape[1]} columns; {self.name} experts take one response.")
-        first_bad(y, ~self._inside(y[:, 0]), self)
+        first_bad(y, np.logical_not(self._inside(y[:, 0])), self)
 
     def log_density(self, y: Array, eta: Array, extra: Array) -> Array:
         """`log f`, `(K, B)`; `-inf` outside the support."""
@@ -162,7 +163,7 @@ class LocationScaleExpert(ContinuousExpert):
 
     def inner_log_density(self, y: Array, eta: Array, extra: Array) -> Array:
         """`g(z) - log σ`."""
-        return self.standard_log_density(_standardised(y, eta, extra[0], 1e200), extra[1:]) - extra[0]
+        return np.asarray(self.standard_log_density(_standardised(y, eta, extra[0], 1e200), extra[1:]) - extra[0])
 
     def derivatives(self, y: Array, eta: Array, extra: Array) -> tuple[Array, Array]:
         """Derivatives in the location, the log scale, and the shape if there is one."""
@@ -192,7 +193,7 @@ class LocationScaleExpert(ContinuousExpert):
 
     def inner_quantile(self, q: float, eta: Array, extra: Array) -> Array:
         """`η_1 + σ z_q`."""
-        return eta + np.exp(extra[0]) * self.standard_quantile(q, extra[1:])
+        return np.asarray(eta + np.exp(extra[0]) * self.standard_quantile(q, extra[1:]))
 
     def sample(self, eta: Array, extra: Array, rng: np.random.Generator) -> Array:
         """One response for each column, `(1, B)`."""
@@ -204,19 +205,14 @@ def _standardised(y: Array, location: Array, log_scale: Array, largest: float) -
         return np.clip((y - location) / np.exp(log_scale), -largest, largest)
 
 
-def normal_log_tail(z: Array, upper: bool) -> Array:
-    """`log P(Z > z)` if `upper`, else `log P(Z <= z)`, of a standard normal Z."""
-    return np.asarray(log_ndtr(-z if upper else z))
-
-
 def gaussian_log_cdf(y: Array, eta: Array, extra: Array) -> Array:
     """`log P(Y <= y)`, `(K, B)`, of normal responses `y (1, B)` with means `eta (1, K, B)` and log standard deviations `extra (1, K, 1)`."""
-    return normal_log_tail((y[0] - eta[0]) / np.exp(extra[0]), False)
+    return np.asarray(log_ndtr((y[0] - eta[0]) / np.exp(extra[0])))
 
 
 def gaussian_log_sf(y: Array, eta: Array, extra: Array) -> Array:
     """`log P(Y > y)`; see `gaussian_log_cdf`."""
-    return normal_log_tail((y[0] - eta[0]) / np.exp(extra[0]), True)
+    return np.asarray(log_ndtr((eta[0] - y[0]) / np.exp(extra[0])))
 
 
 def symmetric_log_sf(z: Array, log_tail: Callable[[Array], Array]) -> Array:

@@ -6,11 +6,19 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import gammainc, gammaincc, gammainccinv, gammaincinv
+from scipy.special import gammainc, gammaincc, gammainccinv, gammaincinv, ndtri
 
 from moestat.experts.base import Array, Scalar
-from moestat.experts.continuous import ContinuousExpert
-from moestat.experts.special import UNDERFLOW, expm1_excess, log_decay, log_gamma_variates, patch, stirling
+from moestat.experts.continuous import ContinuousExpert, invert
+from moestat.experts.special import (
+    UNDERFLOW,
+    expm1_excess,
+    log_decay,
+    log_gamma_variates,
+    log_tail_of,
+    patch,
+    stirling,
+)
 
 SHAPE = Scalar(
     "expert_shape",
@@ -21,7 +29,9 @@ SHAPE = Scalar(
     at_high="its limit is a point mass",
     spike="high",
 )
-LARGEST_RATIO = 300.0  # derivatives take larger log(y/μ) for this one: their products must stay finite, however remote a row
+LARGE = 100.0  # SciPy's incomplete gamma function loses digits in the tails of large shapes, all of them from 10⁸
+# derivatives take larger log(y/μ) for this one: their products must stay finite, however remote a row
+LARGEST_RATIO = 300.0
 
 
 @dataclass(frozen=True)
@@ -89,14 +99,16 @@ class GammaExpert(ContinuousExpert):
         x = a * np.exp(rho)
         lower_tail, upper_tail = gammainc(a, x), gammaincc(a, x)
         tail, rest = (upper_tail, lower_tail) if upper else (lower_tail, upper_tail)
-        far = tail < UNDERFLOW
-        out = np.where(tail < 0.5, np.log(np.where(far, 1.0, tail)), np.log1p(-rest))
-        return patch(out, far, _far_log_tail, rho, extra[0])
+        far = (tail < UNDERFLOW) | (a > LARGE)
+        out = np.where(tail < 0.5, np.log(np.where(far, 1.0, tail)), np.log1p(-np.where(far, 0.0, rest)))
+        return patch(out, far, lambda r, v: _log_tail(r, v, upper), rho, extra[0])
 
     def inner_quantile(self, q: float, eta: Array, extra: Array) -> Array:
         """By the inverse of the incomplete gamma function."""
         a = np.exp(extra[0])
-        return np.exp(eta) * ((gammaincinv(a, q) if q <= 0.5 else gammainccinv(a, 1.0 - q)) / a)
+        ratio = (gammaincinv(a, q) if q <= 0.5 else gammainccinv(a, 1.0 - q)) / a
+        with np.errstate(over="ignore"):
+            return np.exp(eta) * patch(ratio, a > LARGE, lambda v: _large_quantile(q, v), extra[0])
 
     def sample(self, eta: Array, extra: Array, rng: np.random.Generator) -> Array:
         """One response for each column, `(1, B)`."""
@@ -118,9 +130,20 @@ def _log_density_of_log(rho: Array, log_a: Array) -> Array:
     return stirling(log_a)[0] - np.exp(log_a) * expm1_excess(rho)
 
 
-def _far_log_tail(rho: Array, log_a: Array) -> Array:
-    """`log P(log(Y/μ) > ρ)` for a large positive ρ, `log P(log(Y/μ) < ρ)` for a negative one."""
-    slope = np.exp(log_a) * np.expm1(rho)
-    curve = np.exp(log_a + rho)
-    decay = log_decay(lambda s: -np.abs(slope) * s - curve * expm1_excess(np.sign(rho) * s), 40.0 / np.abs(slope))
-    return np.asarray(_log_density_of_log(rho, log_a) + decay)
+def _log_tail(rho: Array, log_a: Array, upper: bool) -> Array:
+    """Logarithm of a tail of `log(Y/μ)` by integration: for large shapes, and far out for all of them."""
+    rate, curve, sign = np.exp(log_a) * np.abs(np.expm1(rho)), np.exp(log_a + rho), np.where(rho > 0.0, 1.0, -1.0)
+    decay = log_decay(lambda s: -rate * s - curve * expm1_excess(sign * s), rate, curve)
+    return log_tail_of(_log_density_of_log(rho, log_a) + decay, (rho > 0.0) == upper)
+
+
+def _large_quantile(q: float, log_a: Array) -> Array:
+    """Quantile of `Y/μ`, by inversion from that of the normal approximation."""
+    unit = np.exp(-0.5 * log_a)
+    rho = unit * invert(
+        lambda z, upper: _log_tail(unit * z, log_a, upper),
+        lambda z: _log_density_of_log(unit * z, log_a) - 0.5 * log_a,
+        q,
+        np.full_like(log_a, ndtri(q)),
+    )
+    return np.exp(rho)

@@ -19,7 +19,8 @@ SHAPE = Scalar(
     at_high="its limit is a point mass",
     spike="high",
 )
-LARGEST_RATIO = 100.0  # derivatives take larger log(y/μ) for this one, and larger log(λ/y) for twice it: products must stay finite
+# derivatives take larger log(y/μ) for this one, and larger log(λ/y) for twice it: their products must stay finite
+LARGEST_RATIO = 100.0
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class InverseGaussianExpert(ContinuousExpert):
         """`1/2 (log λ/y - log 2π) - log y - λ (y/μ - 1)²/(2y)`."""
         log_y = np.log(y)
         level = extra[0] - log_y
-        return 0.5 * level - LOG_ROOT_2PI - log_y - 0.5 * np.exp(level) * np.square(np.expm1(log_y - eta))
+        return _log_density_of_log(log_y - eta, level) - log_y
 
     def derivatives(self, y: Array, eta: Array, extra: Array) -> tuple[Array, Array]:
         """Derivatives in the log-mean and the log shape."""
@@ -95,12 +96,8 @@ class InverseGaussianExpert(ContinuousExpert):
         def log_tail(rho: Array, upper: bool) -> Array:
             return _log_tail(rho, log_kappa - rho, upper)
 
-        def log_density(rho: Array) -> Array:
-            level = log_kappa - rho
-            return 0.5 * level - LOG_ROOT_2PI - 0.5 * np.exp(level) * np.square(np.expm1(rho))
-
         with np.errstate(over="ignore", divide="ignore"):
-            return np.exp(eta + invert(log_tail, log_density, q, _start(q, log_kappa)))
+            return np.exp(eta + invert(log_tail, lambda rho: _log_density_of_log(rho, log_kappa - rho), q, _start(q, log_kappa)))
 
     def sample(self, eta: Array, extra: Array, rng: np.random.Generator) -> Array:
         """One response for each column, `(1, B)`: `y/μ` is one of the two roots, whose product is 1, of a quadratic."""
@@ -119,7 +116,12 @@ class InverseGaussianExpert(ContinuousExpert):
 def _start(q: float, log_kappa: Array) -> Array:
     """About the log of the quantile of `Y/μ`: lognormal for a large `κ = λ/μ`, Lévy's law `λ/χ²` of the lower tail for a small one."""
     normal, levy = ndtri(q) * np.exp(-0.5 * log_kappa), log_kappa - 2.0 * np.log(-ndtri(0.5 * q))
-    return np.where(log_kappa > 0.0, normal, np.minimum(levy, 0.0))
+    return np.asarray(np.where(log_kappa > 0.0, normal, np.minimum(levy, 0.0)))
+
+
+def _log_density_of_log(rho: Array, level: Array) -> Array:
+    """Log-density of `ρ = log(y/μ)`; `level` is `log(λ/y)`."""
+    return np.asarray(0.5 * level - LOG_ROOT_2PI - 0.5 * np.exp(level) * np.square(np.expm1(rho)))
 
 
 def _log_tail(rho: Array, level: Array, upper: bool) -> Array:
@@ -129,7 +131,7 @@ def _log_tail(rho: Array, level: Array, upper: bool) -> Array:
     # b = a + 2 root; exp(2λ/μ) Φ(-b) = exp(-a²/2) erfcx(b/√2)/2
     scaled = 0.5 * erfcx(ROOT_HALF * (root * (np.exp(rho) + 1.0)))
     if not upper:
-        return np.logaddexp(log_ndtr(a), np.log(scaled) - 0.5 * a * a)
+        return np.asarray(np.logaddexp(log_ndtr(a), np.log(scaled) - 0.5 * a * a))
     right = np.maximum(a, -1.0)
     out = np.log(np.maximum(0.5 * erfcx(ROOT_HALF * right) - scaled, 0.0)) - 0.5 * right * right
     left = np.minimum(a, -1.0)

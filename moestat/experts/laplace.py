@@ -122,7 +122,7 @@ class LaplaceExpert(LocationScaleExpert):
             keep = rng.random(todo.size) < ratio
             e[todo[keep]] = proposal[keep]
             todo = todo[~keep]
-        return np.sqrt(e * (2.0 * delta + e)) * rng.choice([-1.0, 1.0], size)
+        return np.asarray(np.sqrt(e * (2.0 * delta + e)) * rng.choice([-1.0, 1.0], size))
 
     def origin(self, y: Array, weight: Array) -> tuple[Array, Array]:
         """The median, and the scale that has the mean absolute deviation."""

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import log_ndtr, ndtri
 
 from moestat.experts.base import Array
-from moestat.experts.continuous import LocationScaleExpert, Standard, positive_spread
-from moestat.experts.special import LOG_ROOT_2PI
+from moestat.experts.continuous import positive_spread
+from moestat.experts.normal import NormalExpert
 
 
 @dataclass(frozen=True)
-class LognormalExpert(LocationScaleExpert):
+class LognormalExpert(NormalExpert):
     """Lognormal expert with a polynomial mean of log y.
 
     `log y ~ N(η, σ²)`: `f(y | η, σ) = φ((log y - η)/σ) / (σ y)`, y > 0. The median of y is `exp η`, the mean `exp(η + σ²/2)`.
@@ -59,22 +58,6 @@ class LognormalExpert(LocationScaleExpert):
     def derivatives(self, y: Array, eta: Array, extra: Array) -> tuple[Array, Array]:
         """Derivatives in the mean and the log standard deviation of log y."""
         return super().derivatives(np.log(y), eta, extra)
-
-    def standard_log_density(self, z: Array, shape: Array) -> Array:
-        """`log φ(z)`."""
-        return -0.5 * z * z - LOG_ROOT_2PI
-
-    def standard_derivatives(self, z: Array, shape: Array) -> Standard:
-        """Derivatives of log φ."""
-        return Standard(-z, -np.ones_like(z), -2.0 * z, (z - 1.0) * (z + 1.0))
-
-    def standard_log_sf(self, z: Array, shape: Array) -> Array:
-        """`log Φ(-z)`."""
-        return np.asarray(log_ndtr(-z))
-
-    def standard_quantile(self, q: float, shape: Array) -> Array:
-        """`Φ⁻¹(q)`."""
-        return np.asarray(ndtri(q))
 
     def moments(self, eta: Array, extra: Array) -> tuple[Array, Array]:
         """Mean `exp(η + σ²/2)` and variance `(exp σ² - 1) exp(2η + σ²)`."""

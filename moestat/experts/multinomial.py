@@ -52,6 +52,7 @@ class MultinomialExpert(Expert):
     name: ClassVar[str] = "multinomial"
     support: ClassVar[str] = "codes 0, 1, … below the number of classes, or counts in a column a class"
     discrete: ClassVar[bool] = True
+    bounded: ClassVar[bool] = True
 
     n_classes: int | None = None
 

@@ -11,7 +11,7 @@ from scipy.special import ndtri
 
 from moestat.experts.base import Array, Scalar
 from moestat.experts.continuous import LARGEST, SCALE, ContinuousExpert, normal_log_tail, positive_spread
-from moestat.experts.means import NonlinearMean
+from moestat.experts.ridge import NonlinearMean
 from moestat.experts.special import LOG_ROOT_2PI
 
 

@@ -18,6 +18,7 @@ from moestat.experts.continuous import (
     weighted_quantiles,
 )
 from moestat.experts.special import LOG_ROOT_2PI, ROOT_HALF, ROOT_TWO_OVER_PI, log_decay, mills, patch
+from moestat.linalg import solve_psd
 
 SHAPE = Scalar(
     "expert_shape",
@@ -112,13 +113,19 @@ class SkewNormalExpert(LocationScaleExpert):
     def standard_sample(self, shape: Array, size: int, rng: np.random.Generator) -> Array:
         """Draws of Z: `(α |N| + N')/√(1 + α²)`."""
         alpha = shape[0]
-        return (alpha * np.abs(rng.standard_normal(size)) + rng.standard_normal(size)) / np.hypot(1.0, alpha)
+        first, second = rng.standard_normal(size), rng.standard_normal(size)
+        return np.asarray((alpha * np.abs(first) + second) / np.hypot(1.0, alpha))
 
     def origin(self, y: Array, weight: Array) -> tuple[Array, Array]:
-        """By the median, the distance of the deciles and their asymmetry, never at α = 0."""
+        """By the median, the distance of the deciles and their asymmetry, never at α = 0.
+
+        The third moment gives the sign: from the best normal fit the likelihood rises to that side only, and a search from the
+        other side ends there.
+        """
         low, middle, high = weighted_quantiles(y[:, 0], weight, (0.1, 0.5, 0.9))
         spread = robust_spread(y[:, 0], weight, 0.9, 2.5631)
         lean = (high + low - 2.0 * middle) / max(high - low, 1e-300)
+        lean = float(np.copysign(lean, weight @ (y[:, 0] - np.average(y[:, 0], weights=weight)) ** 3))
         # the asymmetry grows as δ³ about, up to 0.277 for the half-normal
         delta = np.copysign(np.clip(np.cbrt(abs(lean) / 0.277), 0.4, 0.95), lean)
         mean = ROOT_TWO_OVER_PI * delta
@@ -126,16 +133,23 @@ class SkewNormalExpert(LocationScaleExpert):
         alpha = delta / np.sqrt(1.0 - delta * delta)
         return np.array([middle - omega * mean]), np.array([np.log(omega), alpha])
 
+    def first_coefficients(self, y: Array, weight: Array, phi: Array) -> tuple[Array, Array]:
+        """The line of least squares and the origin of its residuals: y itself leans as x does."""
+        weighted = phi * weight
+        line = solve_psd(weighted @ phi.T, weighted @ y)[:, 0]
+        eta, scale = self.origin(y - (line @ phi)[:, None], weight)
+        line[0] += eta[0]
+        return line[None], scale
+
 
 def _log_tail(z: Array, alpha: Array) -> Array:
     """`log P(Z > z)` for z > 0, where the density falls: without cancellation if α < 0 or z is large."""
     negative = alpha < 0.0
     c = np.where(negative, 1.0 + alpha * alpha, 1.0)  # a large negative t adds -t²/2 to log Φ(t)
-    reach = (80.0 / c) / (z + np.sqrt(z * z + 80.0 / c))
 
     def log_factor(t: Array) -> Array:
-        return np.where(negative, np.log(0.5 * erfcx(-ROOT_HALF * t)), log_ndtr(t))
+        return np.asarray(np.where(negative, np.log(0.5 * erfcx(-ROOT_HALF * t)), log_ndtr(t)))
 
     at_z = log_factor(alpha * z)
-    decay = log_decay(lambda s: -c * s * (z + 0.5 * s) + log_factor(alpha * (z + s)) - at_z, reach)
+    decay = log_decay(lambda s: -c * s * (z + 0.5 * s) + log_factor(alpha * (z + s)) - at_z, c * z, c)
     return np.asarray(LOG_2 - LOG_ROOT_2PI - 0.5 * c * z * z + at_z + decay)

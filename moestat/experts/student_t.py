@@ -7,7 +7,7 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import betainc, betaincc, betainccinv, betaincinv
+from scipy.special import betainc, betaincc, betainccinv, betaincinv, betaln
 
 from moestat.experts.base import Array, Scalar
 from moestat.experts.continuous import (
@@ -116,7 +116,11 @@ class StudentTExpert(LocationScaleExpert):
         nu = self._nu(shape)
         both = 2.0 * min(q, 1.0 - q)
         p, rest = betainccinv(0.5, 0.5 * nu, both), betaincinv(0.5 * nu, 0.5, both)  # z²/(ν + z²), and its complement
-        size = np.sqrt(nu * np.where(p < 0.5, p, 1.0 - rest) / np.where(p < 0.5, 1.0 - p, rest))
+        with np.errstate(over="ignore", divide="ignore"):
+            size = np.sqrt(nu * np.where(p < 0.5, p, 1.0 - rest) / np.where(p < 0.5, 1.0 - p, rest))
+            # where the complement underflows: P(|Z| > z) = z^-ν ν^(ν/2 - 1) 2/B(ν/2, 1/2)
+            remote = np.exp((np.log(2.0 / nu) - betaln(0.5 * nu, 0.5) - np.log(both)) / nu + 0.5 * np.log(nu))
+        size = np.where(rest < UNDERFLOW, remote, size)
         return np.asarray(np.copysign(size, q - 0.5))
 
     def standard_moments(self, shape: Array) -> tuple[Array, Array]:
@@ -157,5 +161,7 @@ def log_tail(z: Array, nu: Array) -> Array:
 def _far_log_tail(z: Array, nu: Array) -> Array:
     """With `z = √ν sinh θ` the density of θ is log-concave: `cosh(θ)^-ν`."""
     tanh = z / np.sqrt(nu + z * z)
-    decay = log_decay(lambda s: -nu * np.log1p(2.0 * np.sinh(0.5 * s) ** 2 + tanh * np.sinh(s)), 40.0 / (nu * tanh))
+    decay = log_decay(
+        lambda s: -nu * np.log1p(2.0 * np.sinh(0.5 * s) ** 2 + tanh * np.sinh(s)), nu * tanh, np.zeros(())
+    )
     return np.asarray(log_density(z, nu) + 0.5 * np.log(nu + z * z) + decay)

@@ -14,6 +14,7 @@ from moestat.entries import read_entry
 from moestat.gates.base import Array
 from moestat.gates.masked import check_choice, check_number
 from moestat.gates.nonlinear import NonlinearScores
+from moestat.gates.parts import Parts
 
 LOG_RANGE = 14.0  # of log τ: with τ = 1e-6 the gate is the softmax gate of slopes β1 s'(0)/τ to about twelve digits
 
@@ -185,6 +186,12 @@ class ActivationGate(NonlinearScores):
             raise ValueError(f"params['gate_temperature'] is {temperature}, but {self!r} fixes it; leave it out.")
         linear = super().from_params(given, n_experts, n_features)
         return np.column_stack([linear, np.full(n_experts, 0.0 if known is not None else np.log(temperature))])
+
+    def measure_parts(self, params: Mapping[str, Any], n_experts: int) -> Parts:
+        """`exp(β0/τ)` as weights, and β1 and τ in the atoms."""
+        tau = float(params["gate_temperature"])
+        blocks = {"gate": params["gate_coef"], "temperature": np.full(n_experts, tau)}
+        return Parts(params["gate_intercept"] / tau, blocks, "weights")
 
     def names(self, n_experts: int, terms: Sequence[str]) -> list[list[str]]:
         """`gate[1]:Intercept`, `gate[1]:x1`, …, `gate:log_temperature`."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moestat.entries import n_columns, read_entry
+from moestat.gates.parts import NestedParts, Parts, SharedParts
 
 Array = NDArray[np.float64]
 
@@ -33,6 +34,10 @@ class Gate:
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Hyperparameters by name (scikit-learn's protocol: `GridSearchCV` reaches them as `gate__…`)."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def __sklearn_clone__(self) -> Self:
+        """Components are immutable: a copy is the component itself."""
+        return self
 
     def inputs(self) -> Any:
         """The transform of the columns before the map, or None; see `moestat.maps.InputMap`."""
@@ -117,6 +122,19 @@ class Gate:
         intercept = read_entry(params, "gate_intercept", (s,))
         coef = read_entry(params, "gate_coef", (s, n_features - 1)) if n_features > 1 else np.zeros((s, 0))
         return np.column_stack([intercept, coef])
+
+    def measure_parts(self, params: Mapping[str, Any], n_experts: int) -> Parts | NestedParts | SharedParts:
+        """What the gate adds to the mixing measure, from the public parameters of its canonical form.
+
+        Here: `exp(β0)` as weights and the slopes in the atoms, both translated by the gauge of a softmax.
+
+        Raises
+        ------
+        ValueError
+            If the gate has no mixing measure, with the reason.
+        """
+        blocks = {"gate": params["gate_coef"]} if "gate_coef" in params else {}
+        return Parts(params["gate_intercept"], blocks, "softmax")
 
     def reading(self, n_experts: int) -> str:
         """What the coefficients mean, for the foot of a table."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moestat.gates.base import Array, Gate
+from moestat.gates.parts import Parts
 
 
 @dataclass(frozen=True)
@@ -52,3 +53,8 @@ class ConstantGate(Gate):
         """Raw coefficients; equal weights may be left out of the dictionary."""
         given = {"gate_intercept": np.zeros(n_experts)} if self.equal else {}
         return super().from_params({**given, **params}, n_experts, n_features)
+
+    def measure_parts(self, params: Mapping[str, Any], n_experts: int) -> Parts:
+        """The weights π themselves."""
+        intercept = params["gate_intercept"]
+        return Parts(intercept - np.logaddexp.reduce(intercept), {}, "none")

@@ -14,6 +14,7 @@ from moestat.entries import read_entry
 from moestat.gates.base import Array
 from moestat.gates.masked import check_choice, log_softmax
 from moestat.gates.nonlinear import NonlinearScores, n_location_columns, weighted_means
+from moestat.gates.parts import Parts
 
 LOG_ROOT_2PI = 0.9189385332046727418
 
@@ -222,6 +223,17 @@ class GaussianGate(NonlinearScores):
         precision.check_covariances(covariance, "gate_covariance")
         scale = precision.full_scale(covariance, np.full(d, 1e-150))
         return self.canonical(np.column_stack([np.log(weight), location, scale]))
+
+    def measure_parts(self, params: Mapping[str, Any], n_experts: int) -> Parts:
+        """π as weights, c and Γ in the atoms; of the conditional likelihood the quadratic softmax that it sees."""
+        weight, place, covariance = (params[key] for key in self.keys)
+        if self.joint:
+            return Parts(np.log(weight), {"gate_location": place, "gate_covariance": covariance}, "none")
+        inverse = np.linalg.inv(covariance)
+        slopes = np.einsum("kij,kj->ki", inverse, place)
+        size = (slopes * place).sum(axis=1) + np.linalg.slogdet(covariance)[1]
+        blocks = {"gate": slopes - slopes[-1], "gate_quadratic": -0.5 * (inverse - inverse[-1])}
+        return Parts(np.log(weight) - 0.5 * size, blocks, "softmax")
 
     def names(self, n_experts: int, terms: Sequence[str]) -> list[list[str]]:
         """`gate[1]:log_weight`, `gate[1]:location[x1]`, …, `gate[1]:log_scale[x1]`, `gate[1]:cholesky[x2,x1]`, …"""

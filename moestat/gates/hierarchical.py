@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from moestat.gates.base import Array
 from moestat.gates.masked import log_softmax, numbered, softmax_curvature, softmax_jacobian
+from moestat.gates.parts import NestedParts, Parts
 from moestat.gates.scores import ScoreGate
 
 
@@ -152,6 +153,27 @@ class HierarchicalGate(ScoreGate):
         if None in moved:
             raise ValueError(f"order={list(order)} does not turn the tree of {self!r} into itself.")
         return self.canonical(gamma[np.array(moved, dtype=int)])
+
+    def measure_parts(self, params: Mapping[str, Any], n_experts: int) -> NestedParts:
+        """Those of the root, and of each branch; a branch that is an expert is a node with one branch.
+
+        Raises
+        ------
+        ValueError
+            If the tree has more than two levels.
+        """
+        root, *others = self.nodes(self.n_scores(n_experts))
+        if any(len(node.path) > 1 for node in others):
+            raise ValueError(f"{self!r} has more than two levels; the mixing measure of a hierarchy is one of two.")
+        below = {node.path[0]: node.rows for node in others}
+
+        def parts(rows: slice | None) -> Parts:
+            if rows is None:
+                return Parts(np.zeros(1), {"gate": np.zeros((1, params["gate_coef"].shape[1]))}, "softmax")
+            return Parts(params["gate_intercept"][rows], {"gate": params["gate_coef"][rows]}, "softmax")
+
+        children = tuple((list(leaves), parts(below.get(j + 1))) for j, leaves in enumerate(root.leaves))
+        return NestedParts(parts(root.rows), children)
 
     def names(self, n_experts: int, terms: Sequence[str]) -> list[list[str]]:
         """Names of the coefficients by the path to the branch."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from moestat.gates.base import Array
 from moestat.gates.masked import SoftmaxScores
+from moestat.gates.parts import Parts
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class NonlinearScores(SoftmaxScores):
         out = gamma.copy()
         out[:, 0] -= gamma[-1, 0]
         return out
+
+    def measure_parts(self, params: Mapping[str, Any], n_experts: int) -> Parts:
+        """`exp(β0)` as weights; the gauge translates these alone."""
+        slopes = params["gate_location"] if "gate_location" in params else params["gate_coef"]
+        return Parts(params["gate_intercept"], {"gate": slopes}, "weights")
 
     def check_columns(self, n_features: int, fewest: int) -> None:
         """A ValueError unless the gate has that many columns."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from moestat.gates.masked import (
     softmax_curvature,
     softmax_jacobian,
 )
+from moestat.gates.parts import NestedParts, Parts
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,15 @@ class GroupedSoftmax(SoftmaxScores):
             if {order[i] for i in group} not in groups:
                 raise ValueError(f"order={list(order)} takes a group of prototypes apart; the groups are {groups}.")
         return self.canonical(gamma[list(order)])
+
+    def measure_parts(self, params: Mapping[str, Any], n_experts: int) -> NestedParts:
+        """Groups of equal weight, with a softmax inside each."""
+        p = self.n_prototypes
+        branches = Parts(np.full(p, -np.log(p)), {"gate": np.zeros((p, 0))}, "none")
+        groups = [list(range(group.start, group.stop)) for group in self.groups(n_experts)]
+        blocks = [{"gate": params["gate_coef"][group]} for group in groups]
+        parts = (Parts(params["gate_intercept"][g], b, "softmax") for g, b in zip(groups, blocks))
+        return NestedParts(branches, tuple(zip(groups, parts)))
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,11 @@ class QuadraticGate(SoftmaxGate):
     name: ClassVar[str] = "quadratic"
     degree: ClassVar[int] = 2
 
+    def slope_blocks(self, coef: Array) -> dict[str, Array]:
+        """`b (K, d)` and the symmetric `A (K, d, d)`."""
+        square, linear = quadratic_params(coef, n_squared(coef.shape[1], linear=True))
+        return {"gate": linear, "gate_quadratic": square}
+
 
 @dataclass(frozen=True)
 class QuadraticMonomialGate(SoftmaxGate):
@@ -69,6 +74,15 @@ class QuadraticMonomialGate(SoftmaxGate):
     def inputs(self) -> Any:
         """The products of two columns."""
         return resolve_transform("products")
+
+    def slope_blocks(self, coef: Array) -> dict[str, Array]:
+        """The symmetric `A (K, d, d)`."""
+        return {"gate_quadratic": quadratic_params(coef, n_squared(coef.shape[1], linear=False))[0]}
+
+
+def n_squared(width: int, linear: bool) -> int:
+    """The d of `d(d + 1)/2` coefficients of products, or of `d(d + 3)/2` with the linear ones."""
+    return round(np.sqrt(2.0 * width + 2.25) - 1.5) if linear else round(np.sqrt(2.0 * width + 0.25) - 0.5)
 
 
 def quadratic_params(gate_coef: Any, d: int) -> tuple[Array, Array]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import expit
 
 from moestat.gates.base import Array
 from moestat.gates.masked import check_choice, log_sigmoid
+from moestat.gates.parts import Parts
 from moestat.gates.scores import ScoreGate
 
 
@@ -25,6 +27,11 @@ class SigmoidScores(ScoreGate):
     def n_scores(self, n_experts: int) -> int:
         """One an expert."""
         return n_experts
+
+    def measure_parts(self, params: Mapping[str, Any], n_experts: int) -> Parts:
+        """`σ(β0)` as weights, and `β1` and `β0` in the atoms, as no translation leaves the weights alone."""
+        intercept = params["gate_intercept"]
+        return Parts(log_sigmoid(intercept), {"gate": params["gate_coef"], "gate_intercept": intercept}, "none")
 
 
 @dataclass(frozen=True)

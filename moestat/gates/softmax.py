@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
+
+import numpy as np
 
 from moestat.gates.base import Array
 from moestat.gates.inputs import resolve_transform
 from moestat.gates.masked import SoftmaxScores, check_number
+from moestat.gates.parts import Parts
 from moestat.linalg import solve_psd
 
 
@@ -83,6 +87,18 @@ class SoftmaxGate(SoftmaxScores):
     def reading(self, n_experts: int) -> str:
         """See `Gate.reading`."""
         return f"Gate: log-odds against expert {n_experts}, whose gate coefficients are zero."
+
+    def measure_parts(self, params: Mapping[str, Any], n_experts: int) -> Parts:
+        """`exp(β0/τ)` as weights, and with a temperature β1 and τ in the atoms."""
+        blocks = self.slope_blocks(params["gate_coef"])
+        tau = float(self.temperature)
+        if tau != 1.0:
+            blocks["temperature"] = np.full(n_experts, tau)
+        return Parts(params["gate_intercept"] / tau, blocks, "softmax")
+
+    def slope_blocks(self, coef: Array) -> dict[str, Array]:
+        """The slopes `(K, p)` as blocks of a mixing measure."""
+        return {"gate": coef}
 
     def maximise(
         self, coef: Array, gradient: Array, information: Array, gram: Array, mass: Array, step: float

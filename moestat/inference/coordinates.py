@@ -134,9 +134,7 @@ def _orthonormal(mixture: ConditionalMixture, X: FloatArray, weights: FloatArray
         mixture.internal.scale,
     )
     layout = mixture.layout.with_features(gate.n_features, expert.n_features)
-    return ConditionalMixture._from_internal(
-        layout, internal, (gate, expert), mixture.n_features, mixture.vector_y, mixture.feature_names
-    )
+    return mixture._moved(layout, internal, (gate, expert))
 
 
 def _monomials(features: FeatureMap, X: FloatArray, weights: FloatArray) -> FloatArray:

@@ -64,6 +64,8 @@ class PreferenceObjective:
 
     raw = False  # the coordinates are orthonormal
 
+    supremum = np.inf  # separation has a test of its own here
+
     def __init__(
         self, choices: Comparisons, U: Array, coordinates: Coordinates, *, l2: float = 0.0, gate_l2: float = 0.0
     ) -> None:

@@ -21,8 +21,8 @@ class Status(Enum):
 
     CERTIFIED = "The log-likelihood cannot rise by more than tol from here (Newton decrement): this is a maximiser."
     SEPARATED = (
-        "The likelihood rises towards infinite gate coefficients (the features separate the experts); the remaining gain is below tol. "
-        "Give gate_l2 > 0 for finite gate coefficients, or use fewer experts."
+        "The likelihood rises towards infinite coefficients (the features separate experts or classes) and has next to nothing to gain. "
+        "Give gate_l2 > 0 for finite gate coefficients, or use fewer experts or features."
     )
     DEGENERATE = (
         "An expert's scale sits on the variance floor: its likelihood is unbounded there. "
@@ -39,6 +39,7 @@ class Status(Enum):
         return self in (Status.CERTIFIED, Status.SEPARATED)
 
 
+SATURATED = 1e-5  # nats below the supremum of all likelihoods, where that is known: classes that are predicted without error
 POLISHED = (
     1e-20  # nats: scores at rounding, parameters to about 1e-10 standard errors; no further step is worth its pass
 )
@@ -151,6 +152,8 @@ def run(
     for iteration in range(1, max_iter + 1):
         if not np.isfinite(state.value):
             return _end(objective, state, Status.NONFINITE, tol, trace)
+        if objective.supremum - state.value < SATURATED:
+            return _saturated(objective, state, tol, trace)
         if state.remaining <= threshold or state.stalled:
             certificate = certify(objective, state.theta, tol, state.memory.get("model"))
             if certificate.certified:
@@ -163,6 +166,13 @@ def run(
         if callback is not None:
             callback(iteration, state.value)
     return _end(objective, state, Status.MAX_ITER, tol, trace)
+
+
+def _saturated(objective: Objective, state: State, tol: float, trace: list[float]) -> Run:
+    """The end of a search whose value is at the supremum of all likelihoods: parameters would grow for ever from here."""
+    gap = float(objective.supremum - state.value)
+    flat = Certificate(gap, 0.0, np.zeros(0), 0, objective.n_params, tol, True, rule="the supremum of the likelihood")
+    return Run(state, Status.SEPARATED, flat, tuple(trace))
 
 
 def _polished(solver: Solver, objective: Objective, done: Run, tol: float) -> Run:

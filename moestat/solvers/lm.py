@@ -38,9 +38,13 @@ class LM:
             If the objective is a likelihood.
         """
         if not hasattr(objective, "gauss_newton"):
-            raise ValueError("the solver 'lm' is for sums of squares; for a likelihood use 'auto', 'newton', 'em' or 'lbfgs'.")
+            raise ValueError(
+                "the solver 'lm' is for sums of squares; for a likelihood use 'auto', 'newton', 'em' or 'lbfgs'."
+            )
         theta = solve_linear(objective, theta)
-        return self._state(objective, theta, objective.gauss_newton(theta), 0.3 * np.sqrt(objective.total_weight), np.inf)
+        return self._state(
+            objective, theta, objective.gauss_newton(theta), 0.3 * np.sqrt(objective.total_weight), np.inf
+        )
 
     def step(self, objective: Any, state: State) -> State:
         """One accepted step; the radius shrinks until there is one."""

@@ -36,6 +36,11 @@ GATE_FORMS: dict[str, list[dict[str, Any]]] = {
 EXPERT_FORMS: dict[str, list[tuple[dict[str, Any], int, int]]] = {
     "gaussian": [({}, 1, 1), ({"degree": 2, "variance": "tied"}, 1, 1), ({}, 2, 2)],
     "laplace": [({"smoothing": 0.3}, 1, 1)],  # a kink that differences can resolve
+    "mixed": [
+        ({"families": ["poisson", "negative_binomial", "hurdle_poisson"]}, 1, 1),
+        ({"families": ["normal", "student_t", "skew_normal"]}, 1, 1),
+        ({"families": ["gamma", "lognormal", "inverse_gaussian"]}, 1, 1),
+    ],
     "multinomial": [({"n_classes": 3}, 2, 1), ({"n_classes": 2, "degree": 2}, 1, 1)],
     "student_t": [({}, 1, 1), ({"df": 4.0, "tied": True}, 1, 1)],
     "negative_binomial": [({}, 1, 1), ({"tied": True}, 1, 1)],

@@ -18,7 +18,15 @@ pytestmark = [
     for name in ("DegeneracyWarning", "SeparationWarning", "CollinearityWarning")
 ]
 
-ESTIMATORS = [ms.MoERegressor(), ms.GaussianMoERegressor(), ms.PolynomialMoERegressor()]
+ESTIMATORS = [
+    ms.MoERegressor(),
+    ms.GaussianMoERegressor(),
+    ms.PolynomialMoERegressor(),
+    ms.MoEClassifier(n_init=3),
+    ms.MultinomialMoEClassifier(n_init=2),
+    ms.MoERegressor(gate="normalized_sigmoid", n_init=2),
+    ms.MoERegressor(expert="student_t", n_init=2),
+]
 
 
 @parametrize_with_checks(ESTIMATORS)

@@ -193,10 +193,11 @@ def test_several_responses_report_deviations_and_correlations(rng):
 def test_reported_derivatives(rng):
     names = ("expert[1]:log_scale[y1]", "expert[1]:cholesky[y2,y1]", "expert[1]:log_scale[y2]", "expert[2]:x")
     theta = rng.normal(size=4)
-    jacobian = reported(names, theta).jacobian
+    links = ("log", "cholesky", "log", "identity")
+    jacobian = reported(names, theta, links).jacobian
     for j in range(4):
         h = 1e-6 * np.eye(4)[j]
-        numeric = (reported(names, theta + h).values - reported(names, theta - h).values) / 2e-6
+        numeric = (reported(names, theta + h, links).values - reported(names, theta - h, links).values) / 2e-6
         assert_allclose(jacobian[:, j], numeric, atol=1e-8)
 
 

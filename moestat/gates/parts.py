@@ -1,0 +1,40 @@
+"""The gate's side of a mixing measure: weights, blocks of the atoms, and which translations the weights do not see."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+class Parts(NamedTuple):
+    """What a gate adds to the atoms of K experts; gauge and blocks are those of `moestat.MixingMeasure`.
+
+    Attributes
+    ----------
+    log_weights : (K,)
+    blocks : dict of name to (K, …)
+    gauge : {"softmax", "weights", "none"}
+    """
+
+    log_weights: Array
+    blocks: dict[str, Array]
+    gauge: str
+
+
+class NestedParts(NamedTuple):
+    """Of a gate of two levels: those of its branches, and for each branch its experts and their parts."""
+
+    branches: Parts
+    children: tuple[tuple[list[int], Parts], ...]
+
+
+class SharedParts(NamedTuple):
+    """Of a gate with shared experts, which come first: the weight of their block, their parts, and those of the others."""
+
+    weight: float
+    shared: Parts
+    routed: Parts
