@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -98,6 +98,62 @@ def separation(objective: Objective, theta: Array, model: LocalModel, idle: Sequ
             ):
                 return direction
     return None
+
+
+def expert_separation(objective: Objective, theta: Array, model: LocalModel, idle: Sequence[int]) -> list[tuple[int, Array]]:
+    """Experts (from 0) with a direction `(d, q)` of their coefficients along which the likelihood rises to its supremum.
+
+    As for the gate: the flattest directions of an expert's curvature, tried over `REACH` standard deviations of its predictors. Classes
+    or counts that an expert's rows never show make such directions; so do features that separate them.
+    """
+    layout = objective.layout
+    k, d, q = layout.n_experts, layout.n_predictors, layout.q_expert
+    if layout.expert.closed_form or layout.expert.raw_features or not model.finite:
+        return []
+    found = []
+    start = layout.n_gate
+    for e in range(k):
+        if e in idle:
+            continue
+        part = slice(start + e * d * q, start + (e + 1) * d * q)
+        values, vectors = np.linalg.eigh(-model.hessian[part, part])
+        for j in np.flatnonzero(values <= FLAT * objective.total_weight / k):
+            rises = model.gradient[part] @ vectors[:, j] >= 0.0
+            for sign in (1.0, -1.0) if rises else (-1.0, 1.0):
+                far = theta.copy()
+                far[part] += sign * REACH * vectors[:, j]
+                kept = np.array_equal(objective.clip(far), far)
+                if kept and objective.value(far) >= model.value - 1e-7 * max(1.0, abs(model.value) * 1e-6):
+                    found.append((e, sign * vectors[:, j].reshape(d, q)))
+                    break
+            else:
+                continue
+            break
+    return found
+
+
+def expert_separation_message(
+    found: Sequence[tuple[int, Array]], coordinates: Coordinates, rank: Mapping[int, int]
+) -> str:
+    """What to say about experts whose coefficients grow without bound."""
+    layout, names = coordinates.layout, coordinates.feature_names or [f"x{j + 1}" for j in range(coordinates.n_features)]
+    terms = layout.expert.terms(["Intercept", *coordinates.expert_map.names(names)])
+    heads = layout.expert.predictor_names(layout.n_predictors, coordinates.vector_y)
+    said = []
+    for e, direction in sorted(found, key=lambda item: rank[item[0]]):
+        raw = coordinates.expert_map.to_raw(direction)
+        size = np.abs(raw).max()
+        parts = [
+            f"{value / size:+.2g}·{head}{term}"
+            for head, row in zip(heads, raw, strict=True)
+            for term, value in zip(terms, row, strict=True)
+            if abs(value) > 0.05 * size
+        ]
+        said.append(f"expert[{rank[e]}]: {' '.join(parts[:4])}{' …' if len(parts) > 4 else ''}")
+    return (
+        "the likelihood rises towards infinite coefficients of an expert, whose rows lack a class or are separated by the features "
+        f"(direction {'; '.join(said)}). Its coefficients and their errors there mean nothing; use fewer experts or features, or a box."
+    )
 
 
 def limits_reached(

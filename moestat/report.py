@@ -53,6 +53,12 @@ def report(
         model = outcome.best.state.memory.get("model") or local_model(objective, theta)
         separation = diagnosis.separation(objective, theta, model, idle)
     messages = list(diagnosis.collinearity(coordinates))
+    if status.certified and not layout.expert.closed_form:
+        model = outcome.best.state.memory.get("model") or local_model(objective, theta)
+        infinite = diagnosis.expert_separation(objective, theta, model, idle)
+        if infinite:
+            messages.append(diagnosis.expert_separation_message(infinite, coordinates, rank))
+            status = Status.SEPARATED
     if idle:
         messages.append(diagnosis.idle_message([rank[k] for k in idle]))
     if layout.expert.can_spike and not floored and layout.n_experts > 1:

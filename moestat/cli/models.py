@@ -73,7 +73,24 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
 @click.option(
     "--degree", type=click.IntRange(min=0), default=1, show_default=True, help="Degree of the polynomial experts."
 )
-@click.option("--gate", type=click.Choice(["softmax", "constant"]), default="softmax", show_default=True)
+@click.option(
+    "--gate",
+    default="softmax",
+    show_default=True,
+    metavar="NAME",
+    help="softmax, constant, normalized_sigmoid, laplace, gaussian, quadratic, hierarchical, topk, ...",
+)
+@click.option(
+    "--family",
+    default="gaussian",
+    show_default=True,
+    metavar="NAME",
+    help="Family of the experts: gaussian, student_t, poisson, negative_binomial, gamma, beta, ...; multinomial for classes.",
+)
+@click.option(
+    "--offset", metavar="COLUMN", help="Column added to the experts' first predictor, as the log of an exposure."
+)
+@click.option("--exposure", metavar="COLUMN", help="Column whose logarithm is the offset.")
 @click.option(
     "--features",
     metavar="A,B,...",
@@ -88,8 +105,8 @@ def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> lis
 @_SEP
 @click.option("-o", "--out", type=_FILE, help="Write the fitted model here (.json or .npz).")
 def fit_command(
-    data: Path, target: str, n_experts: int, degree: int, gate: str, features: list[str] | None,
-    gate_features: list[str] | None, random_state: int, starts: int, sep: str, out: Path | None,
+    data: Path, target: str, n_experts: int, degree: int, gate: str, family: str, offset: str | None, exposure: str | None,
+    features: list[str] | None, gate_features: list[str] | None, random_state: int, starts: int, sep: str, out: Path | None,
 ) -> None:  # fmt: skip
     """Fit a mixture of experts to the CSV file DATA and print parameters with standard errors."""
     if out is not None:
@@ -98,9 +115,12 @@ def fit_command(
         _check_folder(out)
     if gate == "constant" and gate_features:
         raise Trouble(f"a constant gate has no features, got --gate-features {','.join(gate_features)}; leave it out")
+    _known_names(gate, family)
     table = _read(data, sep)
     table.require([target], "--target")
-    expert_columns = features or _numeric_features(table, target)
+    shift = _offset(table, offset, exposure)
+    apart = [name for name in (offset, exposure) if name]
+    expert_columns = features or [name for name in _numeric_features(table, target) if name not in apart]
     gate_columns = gate_features or expert_columns
     table.require(expert_columns, "--features")
     table.require(gate_columns, "--gate-features")
@@ -108,22 +128,23 @@ def fit_command(
         raise Trouble(f"the target {target!r} cannot be a feature")
     names = list(dict.fromkeys([*expert_columns, *gate_columns]))
     X = _frame(table.numbers(names), names)
-    y = _frame(table.numbers([target]), [target])[target]
-
-    from .. import GaussianMoERegressor, PolynomialMoERegressor
-
     options: dict[str, Any] = {"gate": gate, "n_init": starts, "random_state": random_state}
     if expert_columns != names:
         options["expert_features"] = expert_columns
     if gate_columns != names:
         options["gate_features"] = gate_columns
-    estimator = GaussianMoERegressor if degree == 1 else PolynomialMoERegressor
-    model = estimator(n_experts, degree=degree, **options)
+    model = _estimator(family, n_experts, degree, options)
+    y: Any = table.columns[target] if family == "multinomial" else table.numbers([target])[:, 0]
+    if family == "multinomial":
+        empty = [line for line, entry in zip(table.lines, y, strict=True) if not entry.strip()]
+        if empty:
+            raise Trouble(f"{table.name} line {empty[0]}: column {target!r} is empty; remove or fill such rows")
+    y = _series(y, target)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            model.fit(X, y)
-            results = model.inference(X, y)
+            model.fit(X, y, offset=shift)
+            results = model.inference(X, y, offset=shift)
         except ValueError as error:
             raise Trouble(str(error)) from error
         click.echo(
@@ -137,6 +158,50 @@ def fit_command(
     if out is not None:
         model.save(out)
         click.echo(f"model    {out}")
+
+
+def _known_names(gate: str, family: str) -> None:
+    """Raise `Trouble` for a gate or a family that is not in the registry."""
+    from ..registry import EXPERTS, GATES
+
+    for option, name, table in (("--gate", gate, GATES), ("--family", family, EXPERTS)):
+        if name not in table:
+            raise Trouble(f"{option} {name} is not known; give one of {', '.join(sorted(table))}")
+
+
+def _offset(table: Table, offset: str | None, exposure: str | None) -> Any:
+    """The offset of the rows, or None."""
+    import numpy as np
+
+    if offset and exposure:
+        raise Trouble("--offset and --exposure say the same thing in two ways; give one of them")
+    if not (offset or exposure):
+        return None
+    name = offset or exposure or ""
+    table.require([name], "--offset" if offset else "--exposure")
+    values = table.numbers([name])[:, 0]
+    if offset:
+        return values
+    if not (values > 0).all():
+        line = table.lines[int(np.flatnonzero(~(values > 0))[0])]
+        raise Trouble(f"{table.name} line {line}: the exposure {name!r} must be positive")
+    return np.log(values)
+
+
+def _estimator(family: str, n_experts: int, degree: int, options: dict[str, Any]) -> Any:
+    from .. import GaussianMoERegressor, MoEClassifier, MoERegressor, PolynomialMoERegressor
+
+    if family == "multinomial":
+        return MoEClassifier(n_experts, degree=degree, **options)
+    if family != "gaussian":
+        return MoERegressor(n_experts, expert=family, degree=degree, **options)
+    return (GaussianMoERegressor if degree == 1 else PolynomialMoERegressor)(n_experts, degree=degree, **options)
+
+
+def _series(values: Any, name: str) -> Any:
+    import pandas as pd
+
+    return pd.Series(values, name=name)
 
 
 def _numeric_features(table: Table, target: str) -> list[str]:
@@ -193,9 +258,13 @@ def _load(path: Path) -> Any:
               help="CSV file; default: stdout.")  # fmt: skip
 @click.option("--level", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.9, show_default=True,
               help="Level of the interval.")  # fmt: skip
+@click.option("--offset", metavar="COLUMN", help="Column added to the experts' first predictor.")
+@click.option("--exposure", metavar="COLUMN", help="Column whose logarithm is the offset.")
 @_SEP
-def predict_command(model: Path, data: Path, out: Path, level: float, sep: str) -> None:
-    """Predict the rows of the CSV file DATA: mean, standard deviation, and an interval of the fitted mixture."""
+def predict_command(
+    model: Path, data: Path, out: Path, level: float, offset: str | None, exposure: str | None, sep: str
+) -> None:
+    """Predict the rows of the CSV file DATA: mean, standard deviation, and an interval of the fitted mixture; or classes."""
     if str(out) != "-":
         _check_folder(out)
     fitted = _load(model)
@@ -208,12 +277,23 @@ def predict_command(model: Path, data: Path, out: Path, level: float, sep: str) 
     table.require(names, "the model")
     values = table.numbers(names)
     X = _frame(values, names) if hasattr(fitted, "feature_names_in_") else values
-    interval = fitted.predict_interval(X, level=level)
-    columns = zip(fitted.predict(X), fitted.predict_std(X), interval[:, 0], interval[:, 1], strict=True)
+    shift = _offset(table, offset, exposure)
+    header, columns = _predictions(fitted, X, level, shift)
     with click.open_file(str(out), "w", encoding="utf-8", atomic=str(out) != "-") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["mean", "std", "lower", "upper"])
-        writer.writerows([repr(float(value)) for value in row] for row in columns)
+        writer.writerow(header)
+        writer.writerows([value if isinstance(value, str) else repr(float(value)) for value in row] for row in columns)
+
+
+def _predictions(fitted: Any, X: Any, level: float, offset: Any) -> tuple[list[str], Any]:
+    """Header and rows: class and probabilities, or mean, standard deviation and interval where the response is one number."""
+    if hasattr(fitted, "predict_proba"):
+        labels = [str(label) for label in fitted.predict(X, offset)]
+        header = ["class", *(f"P({label})" for label in fitted.classes_)]
+        return header, ([label, *row] for label, row in zip(labels, fitted.predict_proba(X, offset), strict=True))
+    columns = [fitted.predict(X, offset), fitted.predict_std(X, offset)]
+    interval = fitted.predict_interval(X, level=level, offset=offset)
+    return ["mean", "std", "lower", "upper"], zip(*columns, interval[:, 0], interval[:, 1], strict=True)
 
 
 @click.command("summary")

@@ -33,6 +33,8 @@ Array = NDArray[np.float64]
 
 logger = logging.getLogger("moestat")
 
+INFINITE = "the likelihood rises"  # what the message about separated experts begins with
+
 
 def column_numbers(selection: Any, names: Sequence[str] | None, n_features: int, what: str) -> list[int] | None:
     """Column numbers of a selection: None, names, numbers, a slice or a boolean mask.
@@ -234,13 +236,15 @@ class BaseMoE(FittedMoE):
     def _warn(self) -> None:
         """One warning for each thing that needs an action."""
         result = self.result_
-        if result.status is Status.SEPARATED:
+        if result.status is Status.SEPARATED and not any(m.startswith(INFINITE) for m in result.messages):
             warnings.warn(f"{result.status.value} {self._separation_text()}", SeparationWarning, stacklevel=3)
         elif not result.converged and result.status is not Status.DEGENERATE:
             gap = f" (Newton decrement {result.certificate.decrement:.2g} nats, tol {self.tol:g})"
             warnings.warn(result.status.value + gap, ConvergenceWarning, stacklevel=3)
         for message in result.messages:
-            category = CollinearityWarning if message.startswith("the features") else DegeneracyWarning
+            category: type[Warning] = CollinearityWarning if message.startswith("the features") else DegeneracyWarning
+            if message.startswith(INFINITE):
+                category = SeparationWarning
             warnings.warn(message[0].upper() + message[1:], category, stacklevel=3)
         if result.active_bounds:
             logger.info("Parameters at a bound of the box: %s", ", ".join(result.active_bounds))

@@ -95,7 +95,8 @@ class MoEClassifier(ClassifierMixin, BaseMoE):  # type: ignore[misc]
         return self.gate
 
     def _expert(self) -> BaseExpert:
-        return MultinomialExpert(degree=self.degree, n_classes=len(self.classes_))
+        labels = tuple(str(label) for label in self.classes_)
+        return MultinomialExpert(degree=self.degree, n_classes=len(labels), labels=labels)
 
     def _validated(self, X: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
         if y is None:

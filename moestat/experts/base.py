@@ -155,6 +155,10 @@ class BaseExpert:
         """What the names of the coefficients of each predictor begin with."""
         return [""]
 
+    def reading(self, n_predictors: int) -> str:
+        """What the predictors mean where it is not the obvious, for the foot of a table."""
+        return ""
+
     def scalar_names(self, n_predictors: int, vector_y: bool) -> list[str]:
         """Names of the scalars of one expert."""
         return [scalar.label for scalar in self.scalars]

@@ -85,6 +85,10 @@ class MeanExpert(FormulaBlocks, BaseExpert):
         """Coefficients `(1, q)` and scalars `(c,)` of a rough fit to `y (n, 1)`, from which a search starts."""
         raise NotImplementedError
 
+    def first_coefficients_of(self, k: int, y: Array, weight: Array, phi: Array) -> tuple[Array, Array]:
+        """See `Expert.first_coefficients_of`."""
+        return self.first_coefficients(y, weight, phi)
+
     def degeneracies(self, params: Mapping[str, Any] | None = None) -> list[str]:
         """What of its parameters no data identify, in words; nothing here. See `moestat.experts.ridge.NonlinearMean`."""
         return []

@@ -27,6 +27,8 @@ class MultinomialExpert(Expert):
         Without effect: there is no scalar to tie.
     n_classes : int, optional
         Number of classes C; by default the largest code plus one, or the number of columns.
+    labels : sequence of str, optional
+        Names of the classes, for the names of parameters; by default their codes.
 
     Raises
     ------
@@ -55,12 +57,17 @@ class MultinomialExpert(Expert):
     bounded: ClassVar[bool] = True
 
     n_classes: int | None = None
+    labels: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         c: Any = self.n_classes
         if c is not None and (isinstance(c, bool) or not isinstance(c, Integral) or c < 2):
             raise ValueError(f"n_classes={c!r} must be an integer of at least 2, or None for what the response says.")
+        if self.labels is not None:
+            object.__setattr__(self, "labels", tuple(str(label) for label in self.labels))
+            if c is None or len(self.labels or ()) != c:
+                raise ValueError(f"labels={self.labels!r} must be one for each of n_classes={c!r} classes.")
 
     def n_predictors(self, y: Array) -> int:
         """One a class but the last."""
@@ -68,7 +75,15 @@ class MultinomialExpert(Expert):
 
     def predictor_names(self, n_predictors: int, vector_y: bool) -> list[str]:
         """The class, where there are more than two."""
-        return [""] if n_predictors == 1 else [f"class{s}:" for s in range(n_predictors)]
+        if n_predictors == 1:
+            return [""]
+        return [f"class{s}:" if self.labels is None else f"class[{self.labels[s]}]:" for s in range(n_predictors)]
+
+    def reading(self, n_predictors: int) -> str:
+        """See `BaseExpert.reading`."""
+        names = self.labels or [f"class {s}" for s in range(n_predictors + 1)]
+        which = names[0] if n_predictors == 1 else "each class"
+        return f"Experts: log-odds of {which} against {names[-1]}."
 
     def check(self, y: Array) -> None:
         """Refuse responses that are neither codes nor counts.

@@ -7,16 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import ndtri
 
 from moestat.experts.base import Array, Scalar
-from moestat.experts.continuous import LARGEST, SCALE, ContinuousExpert, normal_log_tail, positive_spread
+from moestat.experts.continuous import SCALE, positive_spread
+from moestat.experts.normal import NormalExpert
 from moestat.experts.ridge import NonlinearMean
-from moestat.experts.special import LOG_ROOT_2PI
 
 
 @dataclass(frozen=True)
-class NonlinearExpert(ContinuousExpert):
+class NonlinearExpert(NormalExpert):
     """Gaussian expert with a ridge function as its mean: `f(y|x) = N(y; c φ(aᵀx + b), σ²)`.
 
     Parameters
@@ -54,6 +53,7 @@ class NonlinearExpert(ContinuousExpert):
     """
 
     name: ClassVar[str] = "nonlinear"
+    location_scale: ClassVar[bool] = False  # a shift of y is none of the mean's parameters
 
     activation: str = "tanh"
     output: bool = True
@@ -94,46 +94,39 @@ class NonlinearExpert(ContinuousExpert):
         center = np.average(y, axis=0, weights=weight)
         return np.asarray(np.sqrt(np.average((y - center) ** 2, axis=0, weights=weight)))
 
-    # -- formulas -----------------------------------------------------------------------------------------------------
+    # -- formulas: the normal ones at the mean ------------------------------------------------------------------------
 
-    def _residual(self, y: Array, eta: Array, extra: Array) -> Array:
-        """`z = (y - h)/σ`, bounded so that its products are numbers."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            z = (y - self.mean_part().mean(eta[None], extra)) * np.exp(-extra[-1])
-        return np.asarray(np.clip(np.nan_to_num(z, nan=LARGEST), -LARGEST, LARGEST))
+    def _mean(self, eta: Array, extra: Array) -> Array:
+        """`c φ(η)` for `eta (K, B)`."""
+        return self.mean_part().mean(eta[None], extra)
 
     def inner_log_density(self, y: Array, eta: Array, extra: Array) -> Array:
-        """`-z²/2 - log σ - log √2π`."""
-        z = self._residual(y, eta, extra)
-        return np.asarray(-0.5 * z * z - extra[-1] - LOG_ROOT_2PI)
+        """The normal log-density at the mean."""
+        return super().inner_log_density(y, self._mean(eta, extra), extra[-1:])
 
     def derivatives(self, y: Array, eta: Array, extra: Array) -> tuple[Array, Array]:
-        """With u, v in (η, c): `z h_u/σ`, `z h_uv/σ - h_u h_v/σ²`; in log σ: `z² - 1`, `-2 z h_u/σ`, `-2 z²`."""
-        z, inverse = self._residual(y[0], eta[0], extra), np.exp(-extra[-1])
+        """The chain rule, with u, v in (η, c) and the normal log-density ℓ of mean h: `ℓ_h h_u` and `ℓ_h h_uv + ℓ_hh h_u h_v`."""
+        (slope, in_scale), (bend, mixed, twice) = super().derivatives(y, self._mean(eta[0], extra)[None], extra[-1:])
         first, second = self.mean_part().mean_derivatives(eta, extra[:-1])
-        slopes = first * inverse
         rows, columns = np.tril_indices(len(first))
-        pairs = z * second * inverse - slopes[rows] * slopes[columns]
-        square = (z * z)[None]
-        return np.concatenate([z * slopes, square - 1.0]), np.concatenate([pairs, -2.0 * z * slopes, -2.0 * square])
+        pairs = slope * second + bend * first[rows] * first[columns]
+        return np.concatenate([slope * first, in_scale[None]]), np.concatenate([pairs, mixed * first, twice[None]])
 
     def moments(self, eta: Array, extra: Array) -> tuple[Array, Array]:
         """`c φ(η)` and `σ²`."""
-        mean = self.mean_part().mean(eta, extra)
-        return mean, np.broadcast_to(np.exp(2.0 * extra[-1]), mean.shape)
+        return super().moments(self._mean(eta[0], extra)[None], extra[-1:])
 
     def inner_log_tail(self, y: Array, eta: Array, extra: Array, upper: bool) -> Array:
         """Of the normal distribution."""
-        return normal_log_tail(self._residual(y, eta, extra), upper)
+        return super().inner_log_tail(y, self._mean(eta, extra), extra[-1:], upper)
 
     def inner_quantile(self, q: float, eta: Array, extra: Array) -> Array:
         """`c φ(η) + σ Φ⁻¹(q)`."""
-        return np.asarray(self.mean_part().mean(eta[None], extra) + np.exp(extra[-1]) * ndtri(q))
+        return super().inner_quantile(q, self._mean(eta, extra), extra[-1:])
 
     def sample(self, eta: Array, extra: Array, rng: np.random.Generator) -> Array:
         """One response for each column, `(1, B)`."""
-        mean = self.mean_part().mean(eta[:, None], extra[:, None])
-        return mean + np.exp(extra[-1:]) * rng.standard_normal(eta.shape[1])
+        return super().sample(self._mean(eta, extra[:, None]), extra[-1:], rng)
 
     # -- starts and M-step --------------------------------------------------------------------------------------------
 

@@ -38,3 +38,23 @@ class SharedParts(NamedTuple):
     weight: float
     shared: Parts
     routed: Parts
+
+
+def with_shared(weight: float | None, log_omega: Array, routed: Parts | NestedParts | SharedParts | None) -> Parts | SharedParts:
+    """Shared experts of log-weights `log ω` in a block of that weight (None: it depends on x), beside routed ones if there are any.
+
+    Raises
+    ------
+    ValueError
+        If the weight depends on x, or the routed gate has several levels.
+    """
+    shared = Parts(log_omega, {}, "none")
+    if routed is None:
+        return shared
+    if weight is None:
+        raise ValueError(
+            "there is no mixing measure: the weight of the block of shared experts depends on x (weight='gated')."
+        )
+    if not isinstance(routed, Parts):
+        raise ValueError("there is no mixing measure: the routed gate of the shared experts has several levels.")
+    return SharedParts(weight, shared, routed)

@@ -23,7 +23,7 @@ from moestat.gates.masked import (
     softmax_jacobian,
 )
 from moestat.gates.normalized_sigmoid import NormalizedSigmoidGate
-from moestat.gates.parts import NestedParts, Parts, SharedParts
+from moestat.gates.parts import NestedParts, Parts, SharedParts, with_shared
 from moestat.gates.scores import ScoreGate
 
 ROUTED: dict[str, ScoreGate] = {"softmax": SoftmaxScores(), "normalized_sigmoid": NormalizedSigmoidGate()}
@@ -292,25 +292,12 @@ class SharedExperts(ScoreGate):
         return np.asarray(self._stack(head, rows, 0.0))
 
     def measure_parts(self, params: Mapping[str, Any], n_experts: int) -> Parts | NestedParts | SharedParts:
-        """`W`, the ω of the shared experts, and the routed gate's parts.
-
-        Raises
-        ------
-        ValueError
-            If `W` depends on x, or the routed gate has several levels.
-        """
-        n = self._n_routed(n_experts)
-        routed = self.inner.measure_parts(params, n) if n else None
-        if routed is not None and not self.n_shared:
-            return routed
-        shared = Parts(log_softmax(params["shared_intercept"][:, None])[:, 0], {}, "none")
-        if routed is None:
-            return shared
-        if self.weight == "gated":
-            raise ValueError(f"{self!r} has no mixing measure: the weight of its shared block depends on x.")
-        if not isinstance(routed, Parts):
-            raise ValueError(f"{self!r} has no mixing measure: its routed gate has several levels.")
-        return SharedParts(0.5 if self.weight == "half" else float(expit(params["block_intercept"])), shared, routed)
+        """`W`, the ω of the shared experts, and the routed gate's parts; see `with_shared`."""
+        routed = self.inner.measure_parts(params, n) if (n := self._n_routed(n_experts)) else None
+        if not self.n_shared:
+            return routed or Parts(np.zeros(0), {}, "none")
+        weight = {"half": 0.5, "free": float(expit(params.get("block_intercept", 0.0))), "gated": None}[self.weight]
+        return with_shared(weight, log_softmax(params["shared_intercept"][:, None])[:, 0], routed)
 
     def names(self, n_experts: int, terms: Sequence[str]) -> list[list[str]]:
         """Names of the coefficients: `block:…`, `shared[1]:…`, and those of the routed gate as `routed[1]:…`."""

@@ -172,6 +172,7 @@ def infer(
         header=_header(mixture, response_name, certificate),
         notes=(),
         gate_note=mixture.gate.reading(mixture.n_experts),
+        expert_note=mixture.expert.reading(mixture.layout.n_predictors),
     )
     gate_covariance = (moves @ bread.covariance @ moves.T)[: coordinates.n_gate, : coordinates.n_gate]
     linear = coordinates.n_gate and not mixture.gate.raw_features  # others have no log-odds for a standard deviation

@@ -101,8 +101,8 @@ class InferenceResults:
         Lines for the head of the summary (response, gate, expert, certificate).
     notes : tuple of str
         Sentences for its foot.
-    gate_note : str
-        What the gate's coefficients mean.
+    gate_note, expert_note : str
+        What the coefficients mean.
     links : tuple of str
         How each free parameter becomes the number that a table shows: "identity", "log", "logit" or "cholesky"; empty if
         all are shown as they are.
@@ -125,6 +125,7 @@ class InferenceResults:
     header: dict[str, str]
     notes: tuple[str, ...]
     gate_note: str = ""
+    expert_note: str = ""
     links: tuple[str, ...] = ()
 
     # -- estimates -----------------------------------------------------------------------------

@@ -144,6 +144,8 @@ class InferenceSummary:
         notes = []
         if results.gate_note and any(name.startswith("gate") for name in results.names):
             notes.append(results.gate_note)
+        if results.expert_note:
+            notes.append(results.expert_note)
         logs = [n.rpartition(":")[2] for n, link in zip(results.names, results.links, strict=False) if link == "log"]
         terms = list(dict.fromkeys(term.removeprefix("log_").partition("[")[0] for term in logs))
         if terms:
