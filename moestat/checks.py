@@ -59,14 +59,33 @@ def numeric(name: str, value: ArrayLike) -> Array:
     return out
 
 
+def interval_ends(y: ArrayLike) -> Array:
+    """Numbers that may be infinite, never NaN.
+
+    Raises
+    ------
+    ValueError
+        If they are not numeric or contain NaN.
+    """
+    out = np.asarray(y, dtype=np.float64)
+    numeric("y", np.where(np.isinf(out), 0.0, out))
+    return out
+
+
 def _where(place: tuple[int, ...]) -> str:
     return f"row {place[0]}" + (f", column {place[1]}" if len(place) > 1 else "") if place else "its only entry"
 
 
 def data(
-    X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, n_experts: Any, offset: ArrayLike | None = None
+    X: ArrayLike,
+    y: ArrayLike,
+    sample_weight: ArrayLike | None,
+    n_experts: Any,
+    offset: ArrayLike | None = None,
+    *,
+    intervals: bool = False,
 ) -> Data:
-    """Data of a fit.
+    """Data of a fit; responses may be infinite where they are the ends of intervals.
 
     Raises
     ------
@@ -75,7 +94,7 @@ def data(
     """
     if isinstance(n_experts, bool) or not isinstance(n_experts, Integral) or int(n_experts) < 1:
         raise ValueError(f"n_experts={n_experts!r} must be a positive integer.")
-    features, target = numeric("X", X), numeric("y", y)
+    features, target = numeric("X", X), interval_ends(y) if intervals else numeric("y", y)
     if features.ndim != 2:
         raise ValueError(f"X has shape {features.shape}; expected (n, d) (reshape one feature by X[:, None]).")
     if target.ndim not in (1, 2) or len(target) != len(features):

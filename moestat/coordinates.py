@@ -74,8 +74,9 @@ class Coordinates:
         expert_map = gate_map if same else make_map(*expert_spec, X=None if raw or expert.raw_features else X, weight=w)
         expert.check(y)
         d = expert.n_predictors(y)
-        center, deviation = weighted_center_scale(y, w)
+        center, deviation = np.zeros(y.shape[1]), np.ones(y.shape[1])
         if expert.location_scale:
+            center, deviation = weighted_center_scale(y, w)
             _refuse_constant(expert, center, deviation, vector_y)
         cols = y.shape[1]
         y_center, y_scale = np.zeros(cols), np.ones(cols)

@@ -108,8 +108,8 @@ def expert_separation(objective: Objective, theta: Array, model: LocalModel, idl
     """
     layout = objective.layout
     k, d, q = layout.n_experts, layout.n_predictors, layout.q_expert
-    if layout.expert.closed_form or layout.expert.raw_features or not model.finite:
-        return []
+    if layout.expert.closed_form or layout.expert.raw_features or layout.expert.by_scores or not model.finite:
+        return []  # means (`by_scores`) have neither classes nor counts
     found = []
     start = layout.n_gate
     for e in range(k):

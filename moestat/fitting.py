@@ -111,8 +111,8 @@ def fit_mixture(
     True
     """
     began = time.perf_counter()
-    data = checks.data(X, y, sample_weight, n_experts, offset)
     resolved_gate, resolved_expert = resolve_gate(gate), resolve_expert(expert)
+    data = checks.data(X, y, sample_weight, n_experts, offset, intervals=resolved_expert.intervals)
     checks.fits_together(resolved_gate, resolved_expert, gate_l2, data)
     check_use(solver, LIKELIHOOD, "a likelihood")
     checks.settings(

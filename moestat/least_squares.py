@@ -20,14 +20,17 @@ from moestat.blocks import Block, Rows
 from moestat.experts.formula_blocks import extra_of
 from moestat.gates.base import Gate
 from moestat.gates.scores import ScoreGate
+from moestat.gates.sigmoid import SigmoidGate
 from moestat.general import GeneralObjective, Slopes, block_phi, weights_of
 from moestat.layout import Layout, Parameters
 from moestat.objective import Pass, Statistics
 
 Array = NDArray[np.float64]
 
-EXACT = 1e-16  # of the variance of y: a smaller mean square of the residuals counts as an exact fit
+EXACT = 1e-14  # of the variance of y: a smaller mean square of the residuals counts as an exact fit
+NOTHING = 1e-3  # of that mean square: below it a search ends
 ROUNDING = 1e-28  # likewise of the mean square of y
+LOWEST = -36.0  # a score below which σ(s) is exp(s) to rounding: a ridge on which coefficients grow as weights vanish
 OFF_EDGE = 0.05  # how far targets of unnormalised weights are kept from 0 and 1, where a sigmoid is flat
 
 
@@ -85,6 +88,19 @@ class LeastSquaresObjective(GeneralObjective):
             rows, layout, gate_l2=gate_l2, gate_metric=gate_metric, floor=floor, bounds=bounds, n_jobs=n_jobs
         )
 
+    def _bounds(self, bounds: Array | None) -> Array:
+        """The box; in orthonormal features sigmoids are kept above `LOWEST` on the average."""
+        out = super()._bounds(bounds)
+        if isinstance(self.layout.gate, SigmoidGate) and self.rows.gate_map.transform is not None:
+            intercepts = self.layout.gate_index[:, 0]
+            out[0, intercepts] = np.maximum(out[0, intercepts], LOWEST)
+        return out
+
+    @property
+    def supremum(self) -> float:
+        """The log-likelihood of an exact fit."""
+        return self.nats(0.0)
+
     # -- one block of rows --------------------------------------------------------------------------------------------
 
     def _forward(self, params: Parameters, start: int, stop: int) -> tuple[Block, dict[str, Array]]:
@@ -131,8 +147,10 @@ class LeastSquaresObjective(GeneralObjective):
         return (mean_square, True) if mean_square > least or np.isnan(mean_square) else (least, False)
 
     def nats(self, squares: float) -> float:
-        """Log-likelihood of a sum of squares."""
+        """Log-likelihood of a sum of squares; an exact fit has the same one however exact it is."""
         variance, _ = self.variance(squares)
+        if self.noise is None:
+            squares = max(squares, NOTHING * self.total_weight * float(self.floor[0]) ** 2)
         return -0.5 * self.total_weight * float(np.log(2.0 * np.pi * variance)) - 0.5 * squares / variance
 
     def squares(self, theta: Array) -> float:

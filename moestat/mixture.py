@@ -21,7 +21,7 @@ from moestat.predictive import MixturePredictions
 from moestat.registry import resolve_expert, resolve_gate
 
 if TYPE_CHECKING:
-    from moestat.mixing_measure import MixingMeasure
+    from moestat.losses.measures import Measure
 
 Array = NDArray[np.float64]
 
@@ -163,11 +163,11 @@ class ConditionalMixture(MixturePredictions):
         """The same density with the gate in its canonical form, a softmax with its last expert at zero (the order is kept)."""
         return self.permuted(range(self.n_experts))
 
-    def mixing_measure(self) -> MixingMeasure:
-        """The mixing measure `Σ_k exp(β0_k) δ_(β1_k, a_k, b_k, σ_k)`, last gate at zero."""
-        from moestat.mixing_measure import MixingMeasure
+    def mixing_measure(self) -> Measure:
+        """The mixing measure, of a softmax gate `Σ_k exp(β0_k) δ_(β1_k, a_k, b_k, σ_k)`; see `moestat.losses.measure_of`."""
+        from moestat.losses.assembly import measure_of
 
-        return MixingMeasure.from_params(self.params)
+        return measure_of(self)
 
     # -- evaluation, all through _rows: chunks of (features of the gate, features of the experts, rows) ---------------
 

@@ -59,13 +59,14 @@ class MixturePredictions:
             If it has another shape or contains NaN.
         """
         out = np.asarray(y, dtype=float)
-        d = self.layout.n_responses
+        allowed = self.layout.expert.columns(self.layout.n_predictors, self.layout.n_responses)
         if out.ndim == 0:
             out = np.full(n, float(out))
-        if out.ndim == 1 and d == 1:
+        if out.ndim == 1 and 1 in allowed:
             out = out[:, None]
-        if out.shape != (n, d):
-            raise ValueError(f"y has shape {np.shape(y)}; expected ({n},)" + (f" or ({n}, {d})." if d > 1 else "."))
+        if out.ndim != 2 or len(out) != n or out.shape[1] not in allowed:
+            shapes = " or ".join(f"({n}, {d})" if d > 1 else f"({n},)" for d in allowed)
+            raise ValueError(f"y has shape {np.shape(y)}; expected {shapes}.")
         if np.isnan(out).any():
             raise ValueError("y contains NaN; remove or impute those rows.")
         return out
@@ -200,13 +201,14 @@ class MixturePredictions:
         return np.asarray(np.sqrt(np.einsum("nk,nk...->n...", proba, spread)))
 
     def _need_vector(self, what: str) -> None:
-        if self.layout.n_responses > 1:
+        if self.layout.n_responses > 1 and not self.layout.expert.intervals:
             raise ValueError(f"{what} is defined for one response; this mixture has {self.layout.n_responses}.")
 
     def cdf(self, X: ArrayLike, y: ArrayLike, offset: ArrayLike | None = None) -> Array:
         """`P(Y <= y | x)`, `(n,)`."""
         self._need_vector("cdf")
-        target = self.check_y(y, len(self.check_X(X))).T
+        n = len(self.check_X(X))
+        target = np.broadcast_to(np.asarray(y, dtype=float), (1, n)) if np.ndim(y) < 2 else self.check_y(y, n).T
         expert, extra = self.layout.expert, extra_of(self.internal.scale)
         parts = self._each(X, lambda eta, rows: expert.cdf(target[:, rows], eta, extra), offset)
         return np.asarray(np.einsum("nk,nk->n", self.gate_proba(X), parts))

@@ -54,6 +54,7 @@ EXPERTS: dict[str, type[BaseExpert]] = {
         experts.HurdleNegativeBinomialExpert,
         experts.NormalExpert,
         experts.MixedExperts,
+        experts.CensoredExpert,
         experts.NonlinearExpert,
     )
 }

@@ -23,7 +23,7 @@ from moestat.regression_function import RegressionFunction
 from moestat.report import report
 from moestat.search import Box, explicit_starts, search
 from moestat.solvers import LEAST_SQUARES, check_use
-from moestat.solvers.base import FitResult, Solver
+from moestat.solvers.base import FitResult, Solver, Status
 
 Array = NDArray[np.float64]
 
@@ -160,10 +160,16 @@ def fit_least_squares(
         assert isinstance(objective, LeastSquaresObjective)
         fixed_order = boxed or (explicit is not None and len(explicit) > 1)
         fitted = report(outcome, objective, coordinates, fixed_order, solver, gate_l2, began)
-        variance = objective.variance(objective.squares(outcome.best.state.theta))[0]
+        variance, inexact = objective.variance(objective.squares(outcome.best.state.theta))
     noise = float(np.sqrt(variance) * coordinates.y_scale[0])
-    messages = (*fitted.result.messages, *mean.degeneracies(), *_singular(fitted.result, mean))
-    return FittedRegression(RegressionFunction.of(fitted.mixture, noise), replace(fitted.result, messages=messages))
+    result, said = fitted.result, [*mean.degeneracies()]
+    if inexact:
+        said += _singular(result, mean)
+    elif result.converged:
+        result = replace(result, status=Status.CERTIFIED)
+        said.append("the fit is exact to rounding: there is no noise to speak of, and no standard error.")
+    result = replace(result, messages=(*result.messages, *said))
+    return FittedRegression(RegressionFunction.of(fitted.mixture, noise), result)
 
 
 def _coordinates(data: checks.Data, *, gate: Gate, mean: MeanExpert, raw: bool, **settings: Any) -> Coordinates:
@@ -183,6 +189,6 @@ def _singular(result: FitResult, mean: MeanExpert) -> list[str]:
     if not certificate.singular or mean.degeneracies():
         return []
     return [
-        f"the data identify {certificate.rank} of {certificate.n_params} combinations of the parameters: other coefficients give the same "
-        "regression function. Predictions are unaffected; use fewer experts for unique coefficients."
+        f"the data identify {certificate.rank} of {certificate.n_params} combinations of the parameters: other coefficients, or ever larger "
+        "ones, give the same regression function to rounding. Use fewer experts, or a box, for unique coefficients."
     ]

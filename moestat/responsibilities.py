@@ -78,7 +78,7 @@ def complete_data_fit(objective: Objective, theta: Array, resp: Array) -> Array:
         candidate[:n] = theta[:n] + gate_step * (stepped[:n] - theta[:n])
         new = objective.em_pass(objective.clip(candidate), resp)
         gained = _parts(new.statistics, k) - _parts(at.statistics, k)
-        risen = gained >= -1e-10 * np.abs(_parts(at.statistics, k))
+        risen = gained >= -1e-10 * (np.abs(_parts(at.statistics, k)) + 1.0)
         if single:
             risen[:k] = gained[:k].sum() >= 0.0
         if risen.all():

@@ -1,22 +1,29 @@
-"""Conditional densities as the divergences see them: Gaussian components at points x, and where their gates switch."""
+"""Conditional densities as the divergences see them, and their Gaussian components at points x."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from moestat.divergences.transitions import gate_transitions
+
+__all__ = ["Components", "ConditionalDensity", "FittedEstimator", "RegressionTruth", "density_of", "gate_transitions"]
+
 Array = NDArray[np.float64]
+
+# Panels in y have their ends at these standard deviations from the mean of each component.
+_REACH = np.array([-9.0, -5.0, -3.0, -1.5, 0.0, 1.5, 3.0, 5.0, 9.0])
 
 
 class ConditionalDensity(Protocol):
     """A conditional density of y given x; `ConditionalMixture` and `RegressionTruth` are ones.
 
-    The quadrature rules use the Gaussian components (gate, mean, standard deviation), Monte Carlo uses `log_density` and
-    `sample`.
+    A density without an attribute `expert` has Gaussian components, those of gate, mean and standard deviation. Monte Carlo uses
+    `log_density` and `sample`.
     """
 
     def log_gate(self, X: ArrayLike) -> Array:
@@ -141,6 +148,9 @@ class RegressionTruth:
 class Components:
     """Gaussian components at q points x: log-probabilities, means and standard deviations, each (q,K)."""
 
+    ends: ClassVar[tuple[float, float]] = (-np.inf, np.inf)
+    heavy: ClassVar[bool] = False
+
     log_gate: Array
     mean: Array
     std: Array
@@ -160,56 +170,25 @@ class Components:
         np.square(terms, out=terms)
         terms *= -0.5
         terms += level
-        if terms.shape[0] == 1:
-            return np.asarray(terms[0])
-        top = terms.max(axis=0)
-        terms -= top
-        np.exp(terms, out=terms)
-        log_density: Array = np.log(terms.sum(axis=0)) + top
-        return log_density
+        return log_sum(terms)
 
-    def cdf(self, y: Array) -> Array:
-        """Distribution functions (q,N) at responses (q,N)."""
-        from scipy.special import ndtr
-
-        z = (y[None] - self.mean.T[:, :, None]) / self.std.T[:, :, None]
-        total: Array = (np.exp(self.log_gate).T[:, :, None] * ndtr(z)).sum(axis=0)
-        return total
+    def quantiles(self) -> Array:
+        """Points (q,K,L), of each component in ascending order, between which panels in y are laid."""
+        points: Array = self.mean[:, :, None] + self.std[:, :, None] * _REACH
+        return points
 
     def take(self, rows: NDArray[np.int64]) -> Components:
         """Components at some of the points."""
         return Components(self.log_gate[rows], self.mean[rows], self.std[rows])
 
 
-def gate_transitions(*densities: Any) -> Array:
-    """For one feature, points around which two experts of a softmax gate change places: ``c, c ± 6/|Δβ1|``, ``c = -Δβ0/Δβ1``.
-
-    Densities without softmax parameters give none. Points much closer than a transition is wide are thinned out, and pairs
-    that both have no probability at their transition are left out.
-    """
-    points: list[Array] = []
-    widths: list[Array] = []
-    for density in densities:
-        params = getattr(density, "params", {})
-        slope = np.asarray(params.get("gate_coef", np.zeros((1, 0))), dtype=np.float64)
-        if slope.shape[1] != 1 or slope.shape[0] < 2:
-            continue
-        left, right = np.triu_indices(slope.shape[0], 1)
-        rise = slope[left, 0] - slope[right, 0]
-        level = np.asarray(params["gate_intercept"], dtype=np.float64)
-        steep = np.abs(rise) > 1e-8
-        left, right, rise = left[steep], right[steep], rise[steep]
-        centre = -(level[left] - level[right]) / rise
-        share = density.log_gate(centre[:, None])
-        seen = share[np.arange(centre.size), left] > np.log(1e-8)
-        width = 6.0 / np.abs(rise[seen])
-        points += [centre[seen], centre[seen] - width, centre[seen] + width]
-        widths += [width] * 3
-    if not points:
-        return np.zeros(0)
-    x, reach = np.concatenate(points), np.concatenate(widths)
-    kept: list[int] = []
-    for place in np.argsort(x):
-        if not kept or x[place] - x[kept[-1]] > 0.25 * min(reach[place], reach[kept[-1]]):
-            kept.append(int(place))
-    return x[kept]
+def log_sum(terms: Array) -> Array:
+    """``log Σ_k exp(terms)`` over the first axis; the terms are overwritten."""
+    if terms.shape[0] == 1:
+        return np.asarray(terms[0])
+    top = terms.max(axis=0)
+    terms -= np.where(np.isfinite(top), top, 0.0)
+    np.exp(terms, out=terms)
+    with np.errstate(divide="ignore"):
+        log_density: Array = np.log(terms.sum(axis=0)) + top
+    return log_density

@@ -1,31 +1,38 @@
-"""Kullback-Leibler, Hellinger, total variation and L2 between conditional densities, averaged over x, with errors."""
+"""Kullback-Leibler, Hellinger, total variation and L2 between conditional (or joint) densities, averaged over x, with errors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moestat.distributions import Empirical, Law
 from moestat.divergences.densities import (
-    Components,
     ConditionalDensity,
     FittedEstimator,
     density_of,
     gate_transitions,
 )
-from moestat.divergences.expectation import MOST_SOBOL_FEATURES, Expectation, expect, monte_carlo
-from moestat.divergences.rules import by_hermite, by_panels, hellinger_integrand, kl_integrand, total_variation_at
+from moestat.divergences.expectation import MOST_SOBOL_FEATURES, expect, monte_carlo
+from moestat.divergences.families import Support, check_comparable, components_of, family_of, support_of
+from moestat.divergences.integrands import Integrand, hellinger_integrand, kl_integrand, total_variation_integrand
+from moestat.divergences.joint import Everywhere, FeatureLaw, has_law_of_x, law_of_x
+from moestat.divergences.panels import by_panels
+from moestat.divergences.rules import TooManyTerms, by_counts, by_hermite, by_outcomes, outcomes_of
 
 Array = NDArray[np.float64]
+# Components of p and q, and the log-densities of x in joint models -> value and errors made in y (q,M).
+Rule = Callable[[Any, Any, tuple[Array, Array] | None], Array]
 
 # The quick rule is kept when its own error is below this share of the value.
 _QUICK = 3e-4
 _X_TOLERANCE = 1e-4
-# Values below this are rounding: no relative error is asked of them.
+# A squared distance of means below this is rounding.
 _ZERO = 1e-28
+_ONE_NUMBER = ("interval", "counts", "classes")
 
 
 @dataclass(frozen=True)
@@ -43,8 +50,9 @@ class Divergence:
 def kl(
     truth: ConditionalDensity | FittedEstimator,
     estimate: ConditionalDensity | FittedEstimator,
-    x: Law,
+    x: Law | None = None,
     *,
+    trials: int = 1,
     rng: np.random.Generator | None = None,
     max_relative_error: float = 0.01,
 ) -> Divergence:
@@ -55,11 +63,15 @@ def kl(
     Parameters
     ----------
     truth, estimate : ConditionalMixture, RegressionTruth or alike, or a fitted estimator (its ``model_`` is taken)
-    x : Uniform, Normal or Empirical
-        The law of x. One feature: adaptive Gauss-Kronrod; two to four: scrambled Sobol points; more (or several responses, or other
-        than Gaussian experts): Monte Carlo. In y: Gauss-Hermite about the components, or panels over those of both densities.
+        Of any families on the same responses.
+    x : Uniform, Normal or Empirical, optional
+        The law of x. One feature: adaptive Gauss-Kronrod on panels that start where gates switch; two to four: scrambled Sobol points; more:
+        Monte Carlo. Without it both must be joint models (`GaussianGate`), and their densities of (x, y) are compared; `law_of_x` gives the
+        law of x in such a model, for the divergence of its conditional density.
+    trials : int
+        For classes and successes: draws behind one row, all from the same expert. The divergence is that of the rows of counts.
     rng : numpy.random.Generator, optional
-        Source of random rules; a fixed one by default.
+        Source of random rules; a fixed one by default, so that estimates are compared on common random numbers.
     max_relative_error : float
         Largest accepted ``error / value``.
 
@@ -71,9 +83,15 @@ def kl(
     Raises
     ------
     ValueError
-        If the error is above ``max_relative_error`` of the value.
+        If the error is above ``max_relative_error`` of the value, the divergence is infinite, the densities live on different responses, or x
+        is missing and there is no joint density.
     TypeError
         If ``truth`` or ``estimate`` is an estimator that is not fitted.
+
+    Notes
+    -----
+    In y: Gauss-Hermite about Gaussian components; of any continuous families adaptive Gauss-Kronrod between quantiles of the components; sums
+    over classes and counts; Monte Carlo for several responses.
 
     Examples
     --------
@@ -83,15 +101,16 @@ def kl(
     >>> round(kl(p, q, Uniform(0.0, 1.0)).value, 12)
     0.02
     """
-    truth, estimate = density_of(truth), density_of(estimate)
-    return _checked(_average(truth, estimate, x, kl_integrand, rng), "kl", max_relative_error)
+    found = _average(density_of(truth), density_of(estimate), x, kl_integrand, trials, rng)
+    return _checked(found, "kl", max_relative_error, kl_integrand.noise)
 
 
 def hellinger(
     truth: ConditionalDensity | FittedEstimator,
     estimate: ConditionalDensity | FittedEstimator,
-    x: Law,
+    x: Law | None = None,
     *,
+    trials: int = 1,
     rng: np.random.Generator | None = None,
     max_relative_error: float = 0.01,
 ) -> Divergence:
@@ -99,140 +118,169 @@ def hellinger(
 
     Parameters, result and errors as `kl`.
     """
-    truth, estimate = density_of(truth), density_of(estimate)
-    return _checked(_root(_average(truth, estimate, x, hellinger_integrand, rng)), "hellinger", max_relative_error)
+    found = _average(density_of(truth), density_of(estimate), x, hellinger_integrand, trials, rng)
+    return _checked(_root(found), "hellinger", max_relative_error, hellinger_integrand.noise**0.5)
 
 
 def total_variation(
     truth: ConditionalDensity | FittedEstimator,
     estimate: ConditionalDensity | FittedEstimator,
-    x: Law,
+    x: Law | None = None,
     *,
+    trials: int = 1,
     rng: np.random.Generator | None = None,
     max_relative_error: float = 0.01,
 ) -> Divergence:
     r"""Total variation distance ``E_x ½ ∫ |p - q| dy``.
 
-    In y it is exact up to the roots of p - q: between them it is a difference of distribution functions. Parameters, result
-    and errors as `kl`.
+    Parameters, result and errors as `kl`.
     """
-    truth, estimate = density_of(truth), density_of(estimate)
-    if _is_random(truth, estimate, x):
-        # E_p (1 - r)_+ is bounded, ½ E_p |1 - r| is not.
-        found = _sampled(truth, estimate, x, lambda d: np.maximum(-np.expm1(np.minimum(d, 0.0)), 0.0), rng)
-    else:
-        found = _over_x(truth, estimate, x, total_variation_at, rng, "distribution functions")
-    return _checked(found, "total_variation", max_relative_error)
+    found = _average(density_of(truth), density_of(estimate), x, total_variation_integrand, trials, rng)
+    return _checked(found, "total_variation", max_relative_error, total_variation_integrand.noise)
 
 
 def l2(
     truth: ConditionalDensity | FittedEstimator,
     estimate: ConditionalDensity | FittedEstimator,
-    x: Law,
+    x: Law | None = None,
     *,
     rng: np.random.Generator | None = None,
     max_relative_error: float = 0.01,
 ) -> Divergence:
-    r"""L2 distance of the regression functions, the root of ``E_x (E_p[Y|x] - E_q[Y|x])²``.
+    r"""L2 distance of the regression functions, the root of ``E_x |E_p[Y|x] - E_q[Y|x]|²``; of classes, of their probabilities.
 
-    Parameters, result and errors as `kl`.
+    Without x the law is that of x in the truth, a joint model. Parameters, result and errors as `kl`.
     """
-
     p, q = density_of(truth), density_of(estimate)
+    law = law_of_x(p) if x is None else x
 
     def squares(rows: Array) -> Array:
         gap = (np.asarray(p.mean(rows)) - np.asarray(q.mean(rows))).reshape(rows.shape[0], -1)
         squared: Array = (gap**2).sum(axis=1, keepdims=True)
         return squared
 
-    found = expect(squares, x, breaks=_breaks(p, q, x), rtol=_X_TOLERANCE, rng=rng)
-    return _checked(
-        _root(Divergence(float(found.value[0]), float(found.error[0]), found.method)), "l2", max_relative_error
-    )
+    found = expect(squares, law, breaks=gate_transitions(p, q), rtol=_X_TOLERANCE, rng=rng)
+    squared = Divergence(float(found.value[0]), float(found.error[0]), found.method)
+    return _checked(_root(squared), "l2", max_relative_error, _ZERO**0.5)
 
 
 def _average(
-    truth: ConditionalDensity,
-    estimate: ConditionalDensity,
-    x: Law,
-    integrand: Callable[[Array], Array],
+    truth: Any,
+    estimate: Any,
+    x: Law | None,
+    integrand: Integrand,
+    trials: int,
     rng: np.random.Generator | None,
 ) -> Divergence:
-    """The quick rule where its error allows, else the panels."""
-    if _is_random(truth, estimate, x):
-        return _sampled(truth, estimate, x, integrand, rng)
-    # Both rules see the same points x.
+    """The quick rule where its error allows, else the rule for the kind of response, else Monte Carlo."""
+    support = check_comparable(truth, estimate)
+    outcomes = _outcomes(truth, support, trials)
+    laws = (law_of_x(truth), law_of_x(estimate)) if x is None else None
+    d = int(x.n_features) if x is not None else truth.n_features
+    exact_in_x = isinstance(x, Empirical) or d <= (MOST_SOBOL_FEATURES if laws is None else 1)
+    if support.kind not in _ONE_NUMBER or not (exact_in_x or outcomes is not None):
+        return _sampled(truth, estimate, x, laws, integrand, rng)
+    # Every rule sees the same points x.
     seed = None if rng is None else int(rng.integers(2**63))
 
-    def run(rule: Callable[..., Array], name: str) -> tuple[Divergence, float]:
+    def run(rule: Rule, name: str) -> tuple[Divergence, float]:
         source = None if seed is None else np.random.default_rng(seed)
-        return _split_error(_raw(truth, estimate, x, lambda p, q: rule(p, q, integrand), source), f"{name} in y")
+        return _over_x(truth, estimate, x, laws, rule, source, name)
 
-    quick, in_y = run(by_hermite, "Gauss-Hermite")
-    if in_y <= _QUICK * quick.value or quick.value <= _ZERO:
-        return quick
-    return run(by_panels, "Gauss-Kronrod panels")[0]
+    if outcomes is not None:
+        return run(lambda p, q, m: by_outcomes(p, q, integrand, outcomes, m), "sum over y")[0]
+    if support.kind == "counts":
+        try:
+            return run(lambda p, q, m: by_counts(p, q, integrand, m), "sum over y")[0]
+        except TooManyTerms:
+            return _sampled(truth, estimate, x, laws, integrand, rng)
+    if laws is None and not integrand.kinked and _gaussian(truth) and _gaussian(estimate):
+        quick, in_y = run(lambda p, q, m: by_hermite(p, q, integrand), "Gauss-Hermite in y")
+        if in_y <= _QUICK * quick.value or quick.value <= integrand.noise:
+            return quick
+    return run(lambda p, q, m: by_panels(p, q, integrand, m), "Gauss-Kronrod panels in y")[0]
 
 
 def _over_x(
-    truth: ConditionalDensity,
-    estimate: ConditionalDensity,
-    x: Law,
-    rule: Callable[[Components, Components], Array],
+    truth: Any,
+    estimate: Any,
+    x: Law | None,
+    laws: tuple[FeatureLaw, FeatureLaw] | None,
+    rule: Rule,
     rng: np.random.Generator | None,
     name: str,
-) -> Divergence:
-    return _split_error(_raw(truth, estimate, x, rule, rng), f"{name} in y")[0]
+) -> tuple[Divergence, float]:
+    """A rule in y averaged over x, and the part of the error that is made in y."""
 
-
-def _raw(
-    truth: ConditionalDensity,
-    estimate: ConditionalDensity,
-    x: Law,
-    rule: Callable[[Components, Components], Array],
-    rng: np.random.Generator | None,
-) -> Expectation:
     def at(rows: Array) -> Array:
-        return rule(Components.of(truth, rows), Components.of(estimate, rows))
+        marginals = None if laws is None else (laws[0].log_density(rows), laws[1].log_density(rows))
+        return rule(components_of(truth, rows), components_of(estimate, rows), marginals)
 
-    return expect(at, x, breaks=_breaks(truth, estimate, x), rtol=_X_TOLERANCE, rng=rng)
-
-
-def _split_error(found: Expectation, name: str) -> tuple[Divergence, float]:
-    """The first column is the value, the others are errors made in y."""
-    in_y = float(np.sum(found.value[1:]))
-    value = float(found.value[0])
-    return Divergence(value, float(found.error[0]) + in_y, f"{found.method}, {name}"), in_y
+    law: Any = Everywhere(*laws) if laws is not None else x
+    found = expect(at, law, breaks=gate_transitions(truth, estimate), rtol=_X_TOLERANCE, rng=rng)
+    # The first column is the value, the others are errors made in y.
+    value, in_y = float(found.value[0]), float(np.sum(found.value[1:]))
+    return Divergence(value, float(found.error[0]) + in_y, f"{found.method}, {name}{_what(laws)}"), in_y
 
 
 def _sampled(
-    truth: ConditionalDensity,
-    estimate: ConditionalDensity,
-    x: Law,
-    integrand: Callable[[Array], Array],
+    truth: Any,
+    estimate: Any,
+    x: Law | None,
+    laws: tuple[FeatureLaw, FeatureLaw] | None,
+    integrand: Integrand,
     rng: np.random.Generator | None,
 ) -> Divergence:
+    """Draws of x and y, the same for every estimate."""
     source = np.random.default_rng(0) if rng is None else rng
 
     def at(rows: Array) -> Array:
-        y = truth.sample(rows, source)
-        return integrand(estimate.log_density(rows, y) - truth.log_density(rows, y))[:, None]
+        y = np.asarray(truth.sample(rows, source))
+        d = _log_density(estimate, rows, y) - _log_density(truth, rows, y)
+        if laws is not None:
+            d += laws[1].log_density(rows) - laws[0].log_density(rows)
+        bounded = np.minimum(d, 700.0)
+        return integrand.sampled(bounded, np.expm1(bounded))[:, None]
 
-    found = monte_carlo(at, x, source)
-    return Divergence(float(found.value[0]), float(found.error[0]), found.method)
-
-
-def _is_random(truth: ConditionalDensity, estimate: ConditionalDensity, x: Law) -> bool:
-    """True if there is no quadrature rule: many features, several responses, or experts that are not Gaussian."""
-    for density in (truth, estimate):
-        family = getattr(getattr(density, "expert", None), "name", "gaussian")
-        if int(getattr(density, "n_responses", 1)) > 1 or family != "gaussian":
-            return True
-    return x.n_features > MOST_SOBOL_FEATURES and not isinstance(x, Empirical)
+    law: Any = laws[0] if laws is not None else x
+    found = monte_carlo(at, law, source)
+    return Divergence(float(found.value[0]), float(found.error[0]), f"{found.method}{_what(laws)}")
 
 
-def _breaks(truth: ConditionalDensity, estimate: ConditionalDensity, x: Law) -> Array | None:
-    return gate_transitions(truth, estimate) if x.n_features == 1 else None
+def _log_density(density: Any, rows: Array, y: Array) -> Array:
+    """``log p(y|x)`` (n,), of a joint model too."""
+    if support_of(density).kind in _ONE_NUMBER:
+        return components_of(density, rows).log_density(y.reshape(-1, 1))[:, 0]
+    value = np.asarray(density.log_density(rows, y), dtype=np.float64)
+    return value - law_of_x(density).log_density(rows) if has_law_of_x(density) else value
+
+
+def _what(laws: tuple[FeatureLaw, FeatureLaw] | None) -> str:
+    return "" if laws is None else ", joint density of x and y"
+
+
+def _outcomes(truth: Any, support: Support, trials: int) -> Array | None:
+    """All responses, where they are classes or successes in given trials; None for other kinds.
+
+    Raises
+    ------
+    ValueError
+        If trials make no sense.
+    """
+    if isinstance(trials, bool) or int(trials) != trials or trials < 1:
+        raise ValueError(f"trials={trials!r} must be a positive integer.")
+    expert = family_of(truth)
+    if support.kind == "classes":
+        return outcomes_of(expert, support.size[0], int(trials))
+    if trials == 1:
+        return None
+    if getattr(expert, "trials", None) != 1:
+        raise ValueError(f"trials={trials}, but {expert!r} has no rows of several draws; leave trials at 1.")
+    return outcomes_of(expert, 2, int(trials))
+
+
+def _gaussian(density: Any) -> bool:
+    return getattr(family_of(density), "name", "gaussian") == "gaussian"
 
 
 def _root(squared: Divergence) -> Divergence:
@@ -240,8 +288,11 @@ def _root(squared: Divergence) -> Divergence:
     return Divergence(value, float(np.sqrt(squared.value + squared.error)) - value, squared.method)
 
 
-def _checked(found: Divergence, name: str, max_relative_error: float) -> Divergence:
-    if found.error > max_relative_error * found.value and found.value > _ZERO:
+def _checked(found: Divergence, name: str, max_relative_error: float, noise: float) -> Divergence:
+    if found.value == np.inf:
+        raise ValueError(f"{name} is infinite: the estimate gives no probability to responses that the truth has.")
+    # Also where the value is no number.
+    if not (found.error <= max_relative_error * found.value or found.value <= noise):
         raise ValueError(
             f"{name} = {found.value:.6g} has an error of {found.error:.2g} ({found.method}), more than the accepted "
             f"{max_relative_error:g} of the value; raise max_relative_error to accept it."

@@ -60,7 +60,7 @@ def expect(
     f: Integrand,
     law: Law,
     *,
-    breaks: Array | None = None,
+    breaks: Array | Callable[[float, float], Array] | None = None,
     rtol: float = 1e-5,
     rng: np.random.Generator | None = None,
 ) -> Expectation:
@@ -68,16 +68,17 @@ def expect(
 
     Empirical laws are summed. One feature: adaptive Gauss-Kronrod, the error is the difference of the two rules. Up to four
     features: scrambled Sobol points in 8 randomisations, doubled until twice the standard error is below
-    ``max(rtol, 1e-3)`` of the value; more features: `monte_carlo`. Errors of random rules are twice the
-    standard error.
+    ``max(rtol, 1e-3)`` of the value; more features, or a law of which only draws are known: `monte_carlo`. Errors of random rules are
+    twice the standard error.
 
     Parameters
     ----------
     f : callable
         Rows (q,d) to values (q,M).
     law : Law
-    breaks : ndarray, optional
-        For d = 1, points at which the panels are split from the outset.
+    breaks : ndarray or callable, optional
+        For d = 1, points at which the panels are split from the outset, or a function of the interval ``(low, high)`` that gives them;
+        a method `breaks()` of the law adds more.
     rtol : float
     rng : numpy.random.Generator, optional
         For d > 1; a fixed source by default, so that equal arguments give equal values.
@@ -87,35 +88,35 @@ def expect(
         value = np.asarray(total, dtype=np.float64) / law.X.shape[0]
         return Expectation(value, np.zeros_like(value), "sum over the sample")
     if law.n_features == 1:
-        return _gauss_kronrod(f, _continuous(law), np.zeros(0) if breaks is None else breaks, rtol)
-    if law.n_features <= MOST_SOBOL_FEATURES:
-        return _sobol(f, _continuous(law), max(rtol, 1e-3), rng)
+        if not all(hasattr(law, name) for name in ("interval", "density")):
+            raise ValueError(
+                "x must be a law with interval and density (moestat.distributions.Uniform, Normal) or Empirical, "
+                f"got {law!r}."
+            )
+        return _gauss_kronrod(f, law, breaks, rtol)  # type: ignore[arg-type]
+    if law.n_features <= MOST_SOBOL_FEATURES and hasattr(law, "quantiles"):
+        return _sobol(f, law, max(rtol, 1e-3), rng)  # type: ignore[arg-type]
     return monte_carlo(f, law, rng)
-
-
-def _continuous(law: Law) -> ContinuousLaw:
-    if not all(hasattr(law, name) for name in ("quantiles", "interval", "density")):
-        raise ValueError(
-            "x must be a law with quantiles, interval and density (moestat.distributions.Uniform, Normal) or Empirical, "
-            f"got {law!r}."
-        )
-    return law  # type: ignore[return-value]
 
 
 def _blocks(rows: Array, size: int = _ROWS_AT_ONCE) -> list[Array]:
     return [rows[start : start + size] for start in range(0, rows.shape[0], size)]
 
 
-def _gauss_kronrod(f: Integrand, law: ContinuousLaw, breaks: Array, rtol: float) -> Expectation:
+def _gauss_kronrod(
+    f: Integrand, law: ContinuousLaw, breaks: Array | Callable[[float, float], Array] | None, rtol: float
+) -> Expectation:
     low, high = law.interval()
-    edges = np.linspace(low, high, _FIRST_PANELS + 1)
-    edges = np.unique(np.concatenate([edges, breaks[(breaks > low) & (breaks < high)]]))
+    given = breaks(low, high) if callable(breaks) else np.zeros(0) if breaks is None else breaks
+    own = getattr(law, "breaks", lambda: np.zeros(0))()
+    edges = np.concatenate([np.linspace(low, high, _FIRST_PANELS + 1), given, own])
+    edges = np.unique(edges[(edges >= low) & (edges <= high)])
     left, right = edges[:-1], edges[1:]
     values, errors = _panel_integrals(f, law, left, right)
     for _ in range(_ROUNDS):
         scale = np.abs(values.sum(axis=0)).max()
         worst = errors.max(axis=1)
-        if worst.sum() <= rtol * scale or left.size > _MOST_PANELS:
+        if worst.sum() <= rtol * scale or left.size > _MOST_PANELS or not np.isfinite(scale):
             break
         # Halve the panels that carry the error; the rest together may keep a quarter of what is allowed.
         order = np.argsort(worst)

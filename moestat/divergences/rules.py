@@ -1,43 +1,30 @@
-r"""Quadrature in y: divergences at points x between two Gaussian mixtures, each with an estimate of its error.
-
-With ``r = q/p`` and ``d = log r`` the integrands are ``r - 1 - log r`` (Kullback-Leibler) and ``(√r - 1)²/2`` (squared Hellinger
-distance): non-negative and quadratic in ``r - 1``, so that their relative error does not grow when the divergence is small.
-"""
+"""Other rules in y: Gauss-Hermite about Gaussian components that resemble each other, and sums over counts and classes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from moestat.divergences.densities import Components
-from moestat.divergences.expectation import GAUSS, KRONROD, NODES
+from moestat.divergences.families import FamilyComponents
+from moestat.divergences.integrands import Integrand
+from moestat.divergences.panels import missed
 
 Array = NDArray[np.float64]
-# d = log q - log p -> the integrand over p.
-Integrand = Callable[[Array], Array]
 
 _FINE, _COARSE = 40, 20
-_REACH = np.linspace(-9.0, 9.0, 13)
-_NEGLIGIBLE = np.log(1e-14)
-_LARGE = 30.0
-_MOST_NUMBERS = 150_000
-_SECANT_STEPS = 6
+_MOST_NUMBERS = 300_000
+# Sums with more terms at one x are left to Monte Carlo.
+_MOST_TERMS = 200_000
+_SMALLEST_LEVEL = 2.0**-53
 
 
-def kl_integrand(d: Array) -> Array:
-    """``r - 1 - log r = expm1(d) - d``; a series where the difference would cancel."""
-    series = 0.5 * d**2 * (1.0 + d / 3.0 + d**2 / 12.0)
-    bounded = np.minimum(d, 700.0)
-    return np.where(np.abs(d) < 1e-3, series, np.expm1(bounded) - bounded)
-
-
-def hellinger_integrand(d: Array) -> Array:
-    """``(√r - 1)² / 2``."""
-    root: Array = 0.5 * np.expm1(0.5 * np.minimum(d, 700.0)) ** 2
-    return root
+class TooManyTerms(ValueError):
+    """The sum over the responses is too long."""
 
 
 @lru_cache(maxsize=8)
@@ -65,110 +52,102 @@ def by_hermite(p: Components, q: Components, integrand: Integrand) -> Array:
 
 
 def _uncovered(p: Components, q: Components) -> Array:
-    mass: Array = np.where(_resembled(p, q, 3.0, 3.0), 0.0, np.exp(q.log_gate)).sum(axis=1)
+    scale = p.std[:, None, :]
+    quotient = q.std[:, :, None] / scale
+    alike = (np.abs(q.mean[:, :, None] - p.mean[:, None, :]) <= 3.0 * scale) & (quotient < 3.0) & (quotient > 1.0 / 3.0)
+    alike &= p.log_gate[:, None, :] > q.log_gate[:, :, None] + np.log(1e-2)
+    mass: Array = np.where(alike.any(axis=2), 0.0, np.exp(q.log_gate)).sum(axis=1)
     return mass
 
 
-def _resembled(p: Components, q: Components, shift: float, ratio: float) -> NDArray[np.bool_]:
-    """Components of q (q,Kq) that have a like in p, not much less probable."""
-    scale = p.std[:, None, :]
-    quotient = q.std[:, :, None] / scale
-    alike = (np.abs(q.mean[:, :, None] - p.mean[:, None, :]) <= shift * scale) & (quotient < ratio)
-    alike &= (quotient > 1.0 / ratio) & (p.log_gate[:, None, :] > q.log_gate[:, :, None] + np.log(1e-2))
-    return np.asarray(alike.any(axis=2))
+def by_counts(
+    p: FamilyComponents, q: FamilyComponents, integrand: Integrand, marginals: tuple[Array, Array] | None = None
+) -> Array:
+    """Sum over the counts beyond which both densities have a mass below 1e-16: columns value, and mass that is missed (q,2).
+
+    Raises
+    ------
+    TooManyTerms
+        If there are more than 200 000 at one x.
+    """
+    first = np.minimum(*(parts.quantile(_SMALLEST_LEVEL).min(axis=1) for parts in (p, q)))
+    middle = np.minimum(*(parts.quantile(0.5).min(axis=1) for parts in (p, q)))
+    last = np.maximum(*(parts.quantile(1.0 - _SMALLEST_LEVEL).max(axis=1) for parts in (p, q)))
+    # Quantiles are those of the level to 64 roundings; a tail that falls by 13 decades falls by 16 on a way a quarter longer.
+    last += np.ceil(0.3 * (last - middle)) + 10.0
+    terms = last - first + 1.0
+    if not terms.max() <= _MOST_TERMS:
+        raise TooManyTerms(f"a sum over counts has {terms.max():.3g} terms.")
+    out = np.empty((first.size, 2))
+    # Rows of about the same number of terms together.
+    order = np.argsort(terms)
+    k = p.log_gate.shape[1] + q.log_gate.shape[1]
+    start = 0
+    while start < order.size:
+        stop = start + 1
+        while stop < order.size and (stop + 1 - start) * terms[order[stop]] * k <= _MOST_NUMBERS:
+            stop += 1
+        rows = order[start:stop]
+        y = first[rows][:, None] + np.arange(terms[rows].max())
+        out[rows] = _sums(p.take(rows), q.take(rows), y, integrand, _at(marginals, rows))
+        start = stop
+    return out
 
 
-def by_panels(p: Components, q: Components, integrand: Integrand) -> Array:
-    """Composite Gauss-Kronrod rule over the components of p and q: columns value, error, mass of p that is missed (q,3)."""
+def by_outcomes(
+    p: FamilyComponents,
+    q: FamilyComponents,
+    integrand: Integrand,
+    outcomes: Array,
+    marginals: tuple[Array, Array] | None = None,
+) -> Array:
+    """Sum over all outcomes (C,M): columns value, and mass that is missed (q,2)."""
+    k = p.log_gate.shape[1] + q.log_gate.shape[1]
+    step = max(1, _MOST_NUMBERS // (outcomes.shape[1] * k))
     parts = []
-    edges = _edges(p, q, _REACH)
-    size = max(1, _MOST_NUMBERS // (edges.shape[1] * NODES.size * (p.mean.shape[1] + q.mean.shape[1])))
-    for start in range(0, edges.shape[0], size):
-        rows = np.arange(start, min(start + size, edges.shape[0]))
-        parts.append(_panel_rule(p.take(rows), q.take(rows), edges[rows], integrand))
+    for start in range(0, p.log_gate.shape[0], step):
+        rows = np.arange(start, min(start + step, p.log_gate.shape[0]))
+        y = np.broadcast_to(outcomes[:, None, :], (outcomes.shape[0], rows.size, outcomes.shape[1]))
+        parts.append(_sums(p.take(rows), q.take(rows), y, integrand, _at(marginals, rows)))
     return np.concatenate(parts)
 
 
-def _panel_rule(p: Components, q: Components, edges: Array, integrand: Integrand) -> Array:
-    half = 0.5 * np.diff(edges, axis=1)
-    y = (0.5 * (edges[:, 1:] + edges[:, :-1]))[:, :, None] + half[:, :, None] * NODES
-    flat = y.reshape(y.shape[0], -1)
-    log_p, log_q = p.log_density(flat), q.log_density(flat)
-    d = log_q - log_p
-    density = np.exp(log_p)
-    values = density * integrand(np.minimum(d, _LARGE))
-    # Where q is far above p the integrand over q avoids 0 * inf: p f(d) is q - p - p d, or the Hellinger one by symmetry.
-    far = d > _LARGE
-    if far.any():
-        above = np.exp(log_q[far])
-        if integrand is kl_integrand:
-            values[far] = above - density[far] * (1.0 + d[far])
-        else:
-            values[far] = above * integrand(-d[far])
-    shaped = values.reshape(y.shape)
-    kronrod, gauss = half * (shaped @ KRONROD), half * (shaped @ GAUSS)
-    missed = np.abs((half * (density.reshape(y.shape) @ KRONROD)).sum(axis=1) - 1.0)
-    value = kronrod.sum(axis=1)
-    return np.stack([value, np.abs(kronrod - gauss).sum(axis=1), missed * value], axis=1)
+def outcomes_of(expert: Any, n_classes: int, trials: int) -> Array:
+    """All outcomes (C,M) of a number of draws from the classes; successes and trials of a binomial expert.
 
-
-def _edges(p: Components, q: Components, reach: Array) -> Array:
-    """Panel ends (q,P): ``mean + std * reach`` of all components that have probability, sorted.
-
-    Components of q that are nearly the same as one of p need no panels of their own.
+    Raises
+    ------
+    ValueError
+        If there are more than 200 000.
     """
-    log_gate = np.concatenate([p.log_gate, q.log_gate], axis=1)
-    mean, std = np.concatenate([p.mean, q.mean], axis=1), np.concatenate([p.std, q.std], axis=1)
-    active = log_gate > _NEGLIGIBLE
-    active[:, p.mean.shape[1] :] &= ~_resembled(p, q, 0.5, 1.25)
-    order = np.argsort(~active, axis=1, kind="stable")
-    order = order[:, : int(active.sum(axis=1).max())]
-    # The others repeat the first active one: their panels have no width.
-    chosen = np.where(np.take_along_axis(active, order, axis=1), order, order[:, :1])
-    mean, std = np.take_along_axis(mean, chosen, axis=1), np.take_along_axis(std, chosen, axis=1)
-    ends = (mean[:, :, None] + std[:, :, None] * reach).reshape(mean.shape[0], -1)
-    ends.sort(axis=1)
-    return ends
+    if not hasattr(expert, "class_proba"):
+        return np.stack([np.arange(trials + 1.0), np.full(trials + 1, float(trials))])
+    c = n_classes
+    if trials == 1:
+        return np.arange(float(c))[None]
+    places = trials + c - 1
+    count = 1.0
+    for j in range(1, c):
+        count *= (trials + j) / j
+    if count > _MOST_TERMS:
+        raise ValueError(
+            f"{trials} draws of {c} classes have {count:.3g} outcomes; at most {_MOST_TERMS} can be summed."
+        )
+    bars = np.array(list(combinations(range(places), c - 1)), dtype=np.float64).reshape(-1, c - 1)
+    ends = np.concatenate([np.full((len(bars), 1), -1.0), bars, np.full((len(bars), 1), float(places))], axis=1)
+    return np.asarray((np.diff(ends, axis=1) - 1.0).T)
 
 
-def total_variation_at(p: Components, q: Components) -> Array:
-    """``½ ∫ |p - q|`` from distribution functions between the roots of p - q: columns value, error (q,2).
-
-    Between two roots the integral of ``|p - q|`` is a difference of distribution functions, exactly; an error of a root enters
-    squared. The error is the effect of refining the roots from their linear interpolation.
-    """
-    ends = _edges(p, q, np.linspace(-9.0, 9.0, 37))
-    sign = q.log_density(ends) - p.log_density(ends)
-    rise = q.cdf(ends) - p.cdf(ends)
-    pieces = np.abs(np.diff(rise, axis=1))
-    crosses = (sign[:, 1:] * sign[:, :-1] < 0.0) & (ends[:, 1:] > ends[:, :-1])
-    rows, panels = np.nonzero(crosses)
-    value = 0.5 * pieces.sum(axis=1)
-    if rows.size == 0:
-        return np.stack([value, np.zeros_like(value)], axis=1)
-    at_p, at_q = p.take(rows), q.take(rows)
-    low, high = ends[rows, panels], ends[rows, panels + 1]
-    at_low, at_high = sign[rows, panels], sign[rows, panels + 1]
-    first: Array | None = None
-    for _ in range(_SECANT_STEPS):
-        root = (low * at_high - high * at_low) / (at_high - at_low)
-        first = root if first is None else first
-        at_root = (at_q.log_density(root[:, None]) - at_p.log_density(root[:, None]))[:, 0]
-        same = at_root * at_low > 0.0
-        # Illinois: the end that stays counts half.
-        at_low, at_high = np.where(same, at_root, 0.5 * at_low), np.where(same, 0.5 * at_high, at_root)
-        low, high = np.where(same, root, low), np.where(same, high, root)
-        at_low, at_high = _apart(at_low, at_high)
-    assert first is not None
-    gains = []
-    for point in (root, first):
-        level = (at_q.cdf(point[:, None]) - at_p.cdf(point[:, None]))[:, 0]
-        split = np.abs(level - rise[rows, panels]) + np.abs(rise[rows, panels + 1] - level)
-        gains.append(np.bincount(rows, split - pieces[rows, panels], minlength=value.size))
-    return np.stack([value + 0.5 * gains[0], 0.5 * np.abs(gains[0] - gains[1])], axis=1)
+def _at(marginals: tuple[Array, Array] | None, rows: NDArray[np.int64]) -> tuple[Array, Array] | None:
+    return None if marginals is None else (marginals[0][rows], marginals[1][rows])
 
 
-def _apart(at_low: Array, at_high: Array) -> tuple[Array, Array]:
-    """Keep the two values of different sign apart where a root was hit exactly."""
-    hit = at_low == at_high
-    return np.where(hit, -1.0, at_low), np.where(hit, 1.0, at_high)
+def _sums(
+    p: FamilyComponents, q: FamilyComponents, y: Array, integrand: Integrand, marginals: tuple[Array, Array] | None
+) -> Array:
+    log_p, log_q = p.log_density(y), q.log_density(y)
+    if marginals is not None:
+        log_p, log_q = (log + m[:, None] for log, m in zip((log_p, log_q), marginals, strict=True))
+    value, mass, gain, _ = integrand.weighted(log_p, log_q)
+    total = value.sum(axis=1)
+    return np.stack([total, missed(total, mass.sum(axis=1), gain.sum(axis=1), marginals)], axis=1)

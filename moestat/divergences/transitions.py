@@ -12,11 +12,12 @@ Array = NDArray[np.float64]
 
 _CELLS = 64
 _ROUNDS = 45
-_NARROWEST = 1e-12
+# A jump is enclosed in a cell of this share of the interval.
+_NARROWEST = 1e-7
 # Log-odds of a gate are followed between ±6: beyond them its weight is below 1/400 or above 399/400.
 _ODDS = 6.0
 _UNSEEN = np.log(2.5e-3)
-_NOTHING = -1e4
+_NOTHING = -1e12
 # A third, so that a step in the middle of a cell does not look like a straight line.
 _CUT = 0.38
 
@@ -25,8 +26,8 @@ def gate_transitions(*densities: Any) -> Callable[[float, float], Array]:
     """Points where gates switch or experts bend, as a function of the interval `(low, high)` of the one feature.
 
     Any gate and any expert: a grid is refined by bisection where the log-odds of a weight move by more than 3 in a cell, where an expert's mean
-    bends by more than its standard deviation, and where the weights beside a cell say that an expert may be active inside it
-    only. A smooth transition of weights gives its two ends and its middle, a jump (a hard mask) one point.
+    bends by more than two of its standard deviations, and where the weights beside a cell say that an expert may be active inside it
+    only. A smooth transition of weights gives its two ends and its middle, a jump (a hard mask) two points that enclose it.
     """
 
     def points(low: float, high: float) -> Array:
@@ -71,7 +72,7 @@ def _changes(x: Array, log_gate: Array, mean: Array) -> tuple[Array, NDArray[np.
     slope = np.diff(mean, axis=0) / width
     turn = np.abs(np.diff(slope, axis=0))
     turn = np.concatenate([turn[:1], np.maximum(turn[1:], turn[:-1]), turn[-1:]])
-    bent = np.minimum((turn * width).max(axis=1, initial=0.0), 1.0)
+    bent = np.minimum(0.25 * (turn * width).max(axis=1, initial=0.0), 1.0)
     # Neighbouring cells continued as straight lines meet above the weights at both ends of a cell.
     slope = np.diff(log_gate, axis=0) / width
     rise, fall = slope[:-2], slope[2:]
@@ -90,6 +91,4 @@ def _equal_shares(x: Array, change: Array, low: float, high: float) -> Array:
     first = np.searchsorted(level, marks - 0.02)
     last = np.searchsorted(level, marks + 0.02, side="right") - 1
     found = np.unique(x[np.clip(np.concatenate([first, last]), 0, x.size - 1)])
-    found = found[(found > low) & (found < high)]
-    apart = np.diff(found, prepend=low) > 1e2 * _NARROWEST * (high - low)
-    return np.asarray(found[apart])
+    return np.asarray(found[(found > low) & (found < high)])

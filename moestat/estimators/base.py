@@ -127,6 +127,11 @@ class BaseMoE(FittedMoE):
         except (AttributeError, ValueError):
             return True  # `fit` will say what is wrong
 
+    def _intervals(self) -> bool:
+        """Whether responses are intervals, whose ends may be infinite."""
+        expert = self._expert()
+        return isinstance(expert, BaseExpert) and expert.intervals
+
     # -- fitting ----------------------------------------------------------------------------------------------------
 
     def fit(
@@ -219,6 +224,9 @@ class BaseMoE(FittedMoE):
         """Checked features, and responses as numbers."""
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
+        if self._intervals():
+            data = validate_data(self, X, dtype=np.float64, order=None, ensure_min_samples=2)
+            return data, np.asarray(y, dtype=np.float64)
         data, target = validate_data(
             self, X, y, dtype=np.float64, order=None, multi_output=True, y_numeric=True, ensure_min_samples=2
         )

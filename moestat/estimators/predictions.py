@@ -15,7 +15,7 @@ from moestat.solvers.base import FitResult
 
 if TYPE_CHECKING:
     from moestat.inference import InferenceResults
-    from moestat.mixing_measure import MixingMeasure
+    from moestat.losses.measures import Measure
 
 Array = NDArray[np.float64]
 
@@ -99,7 +99,7 @@ class FittedMoE(BaseEstimator):  # type: ignore[misc]
         return float(noise)
 
     @property
-    def mixing_measure_(self) -> MixingMeasure:
+    def mixing_measure_(self) -> Measure:
         """The mixing measure of the fit."""
         check_is_fitted(self)
         return self.model_.mixing_measure()
@@ -183,7 +183,7 @@ class FittedMoE(BaseEstimator):  # type: ignore[misc]
 
     def _one_response(self, method: str) -> None:
         number = self.model_.n_responses
-        if number > 1:
+        if number > 1 and not self.model_.expert.intervals:
             raise ValueError(
                 f"{method} is defined for one response; this fit has {number}. See predict_std and sample."
             )

@@ -3,6 +3,7 @@
 from moestat.experts.base import BaseExpert, Expert
 from moestat.experts.beta import BetaExpert
 from moestat.experts.binomial import BinomialExpert
+from moestat.experts.censored import CensoredExpert
 from moestat.experts.gamma import GammaExpert
 from moestat.experts.gaussian import GaussianExpert
 from moestat.experts.hurdle import HurdleNegativeBinomialExpert, HurdlePoissonExpert
@@ -24,6 +25,7 @@ __all__ = [
     "BaseExpert",
     "BetaExpert",
     "BinomialExpert",
+    "CensoredExpert",
     "Expert",
     "GammaExpert",
     "GaussianExpert",

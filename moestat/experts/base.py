@@ -33,6 +33,7 @@ class BaseExpert:
     name: ClassVar[str] = ""
     support: ClassVar[str] = "real numbers"
     discrete: ClassVar[bool] = False
+    intervals: ClassVar[bool] = False  # responses are intervals (lower, upper), whose ends may be infinite
     bounded: ClassVar[bool] = False  # densities are probabilities that may all be one: classes
     location_scale: ClassVar[bool] = False  # η_1 is a location and v_1 a log scale: fitted in standardised responses
     closed_form: ClassVar[bool] = False  # the M-step is exact, not a Newton step
@@ -142,6 +143,10 @@ class BaseExpert:
         if not np.allclose(free, scale, rtol=1e-8, atol=1e-10):
             names = ", ".join(scalar.key for scalar in self.scalars)
             raise ValueError(f"params contradict {self!r}: the experts' values of {names} must be equal.")
+
+    def columns(self, n_predictors: int, n_responses: int) -> tuple[int, ...]:
+        """Numbers of columns in which responses may be given to a model with known parameters."""
+        return (n_responses,)
 
     def n_inputs(self, n_coef: int) -> int:
         """Columns of X for `n_coef` coefficients besides the intercept."""

@@ -66,6 +66,10 @@ class BinomialExpert(Expert):
         if isinstance(trials, bool) or not isinstance(trials, Integral) or trials < 1:
             raise ValueError(f"trials={self.trials!r} must be a positive integer.")
 
+    def columns(self, n_predictors: int, n_responses: int) -> tuple[int, ...]:
+        """Successes, or successes and trials."""
+        return (1, 2)
+
     def check(self, y: Array) -> None:
         """Refuse responses that are not successes among trials.
 

@@ -205,14 +205,19 @@ def _standardised(y: Array, location: Array, log_scale: Array, largest: float) -
         return np.clip((y - location) / np.exp(log_scale), -largest, largest)
 
 
+def normal_log_tail(z: Array, upper: bool) -> Array:
+    """`log P(Z > z)` if `upper`, else `log P(Z <= z)`, of a standard normal Z."""
+    return np.asarray(log_ndtr(-z if upper else z))
+
+
 def gaussian_log_cdf(y: Array, eta: Array, extra: Array) -> Array:
     """`log P(Y <= y)`, `(K, B)`, of normal responses `y (1, B)` with means `eta (1, K, B)` and log standard deviations `extra (1, K, 1)`."""
-    return np.asarray(log_ndtr((y[0] - eta[0]) / np.exp(extra[0])))
+    return normal_log_tail((y[0] - eta[0]) / np.exp(extra[0]), False)
 
 
 def gaussian_log_sf(y: Array, eta: Array, extra: Array) -> Array:
     """`log P(Y > y)`; see `gaussian_log_cdf`."""
-    return np.asarray(log_ndtr((eta[0] - y[0]) / np.exp(extra[0])))
+    return normal_log_tail((y[0] - eta[0]) / np.exp(extra[0]), True)
 
 
 def symmetric_log_sf(z: Array, log_tail: Callable[[Array], Array]) -> Array:
@@ -240,9 +245,11 @@ def invert(
             low, high = np.where(excess < 0.0, x, low), np.where(excess > 0.0, x, high)
             bracketed = np.isfinite(low) & np.isfinite(high)
             safe = np.where(bracketed, 0.5 * (low + high), x - np.sign(excess) * width)
-            new = np.where((newton > low) & (newton < high), newton, safe)
+            # a step below rounding may end on the bracket
+            settled = np.abs(newton - x) <= 4e-16 * np.maximum(np.abs(x), 1e-2)
+            new = np.where(settled | ((newton > low) & (newton < high)), newton, safe)
         new = np.where(excess == 0.0, x, new)
-        done = np.abs(new - x) <= 4e-16 * np.maximum(np.abs(new), 1e-2)
+        done = settled | (np.abs(excess) <= 4e-16 * (1.0 + np.abs(target)))  # the logarithm is not known better
         x, width = new, 2.0 * width
         if done.all():
             break

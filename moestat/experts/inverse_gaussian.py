@@ -19,8 +19,8 @@ SHAPE = Scalar(
     at_high="its limit is a point mass",
     spike="high",
 )
-# derivatives take larger log(y/μ) for this one, and larger log(λ/y) for twice it: their products must stay finite
-LARGEST_RATIO = 100.0
+# derivatives take larger log(y/μ), and larger log(λ/y) + 2 log(y/μ), for these: their products must stay finite
+LARGEST_RATIO, LARGEST_LEVEL = 100.0, 340.0
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ class InverseGaussianExpert(ContinuousExpert):
         """Derivatives in the log-mean and the log shape."""
         log_y = np.log(y[0])
         rho = np.minimum(log_y - eta[0], LARGEST_RATIO)
-        level, ratio, excess = np.exp(np.minimum(extra[0] - log_y, 2.0 * LARGEST_RATIO)), np.exp(rho), np.expm1(rho)
+        level = np.exp(np.minimum(extra[0] - log_y, LARGEST_LEVEL - 2.0 * np.maximum(rho, 0.0)))
+        ratio, excess = np.exp(rho), np.expm1(rho)
         slope, half = level * ratio * excess, 0.5 * level * excess * excess
         return np.stack([slope, 0.5 - half]), np.stack([-level * ratio * (2.0 * ratio - 1.0), slope, -half])
 
@@ -97,12 +98,14 @@ class InverseGaussianExpert(ContinuousExpert):
             return _log_tail(rho, log_kappa - rho, upper)
 
         with np.errstate(over="ignore", divide="ignore"):
-            return np.exp(eta + invert(log_tail, lambda rho: _log_density_of_log(rho, log_kappa - rho), q, _start(q, log_kappa)))
+            return np.exp(
+                eta + invert(log_tail, lambda rho: _log_density_of_log(rho, log_kappa - rho), q, _start(q, log_kappa))
+            )
 
     def sample(self, eta: Array, extra: Array, rng: np.random.Generator) -> Array:
         """One response for each column, `(1, B)`: `y/μ` is one of the two roots, whose product is 1, of a quadratic."""
         half = 0.5 * np.square(rng.standard_normal(eta.shape)) * np.exp(eta - extra[:1])
-        log_large = np.log1p(half + np.sqrt(half * (2.0 + half)))
+        log_large = np.log1p(half + np.sqrt(half) * np.sqrt(2.0 + half))
         small = rng.random(eta.shape) * (1.0 + np.exp(-log_large)) < 1.0
         return np.exp(eta + np.where(small, -log_large, log_large))
 

@@ -73,6 +73,10 @@ class MultinomialExpert(Expert):
         """One a class but the last."""
         return self._classes(y) - 1
 
+    def columns(self, n_predictors: int, n_responses: int) -> tuple[int, ...]:
+        """Codes, or a count a class."""
+        return (1, n_predictors + 1)
+
     def predictor_names(self, n_predictors: int, vector_y: bool) -> list[str]:
         """The class, where there are more than two."""
         if n_predictors == 1:

@@ -139,7 +139,7 @@ class SkewNormalExpert(LocationScaleExpert):
         line = solve_psd(weighted @ phi.T, weighted @ y)[:, 0]
         eta, scale = self.origin(y - (line @ phi)[:, None], weight)
         line[0] += eta[0]
-        return line[None], scale
+        return np.asarray(line[None]), scale
 
 
 def _log_tail(z: Array, alpha: Array) -> Array:

@@ -71,7 +71,7 @@ class Gate:
 
     def canonical(self, gamma: Array) -> Array:
         """The representative of `γ (S, p)` under the gate's own invariances; idempotent. Here: the last row zero."""
-        return gamma - gamma[-1]
+        return np.asarray(gamma - gamma[-1])
 
     def permute(self, gamma: Array, order: Sequence[int]) -> Array:
         """Coefficients of the gate with its experts in another order.

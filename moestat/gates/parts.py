@@ -40,7 +40,9 @@ class SharedParts(NamedTuple):
     routed: Parts
 
 
-def with_shared(weight: float | None, log_omega: Array, routed: Parts | NestedParts | SharedParts | None) -> Parts | SharedParts:
+def with_shared(
+    weight: float | None, log_omega: Array, routed: Parts | NestedParts | SharedParts | None
+) -> Parts | SharedParts:
     """Shared experts of log-weights `log ω` in a block of that weight (None: it depends on x), beside routed ones if there are any.
 
     Raises

@@ -82,7 +82,8 @@ class QuadraticMonomialGate(SoftmaxGate):
 
 def n_squared(width: int, linear: bool) -> int:
     """The d of `d(d + 1)/2` coefficients of products, or of `d(d + 3)/2` with the linear ones."""
-    return round(np.sqrt(2.0 * width + 2.25) - 1.5) if linear else round(np.sqrt(2.0 * width + 0.25) - 0.5)
+    shift = 1.5 if linear else 0.5
+    return round(float(np.sqrt(2.0 * width + shift * shift)) - shift)
 
 
 def quadratic_params(gate_coef: Any, d: int) -> tuple[Array, Array]:

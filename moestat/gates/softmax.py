@@ -53,7 +53,7 @@ class SoftmaxGate(SoftmaxScores):
     def __post_init__(self) -> None:
         if self.transform is not None:
             resolve_transform(self.transform)
-        if isinstance(self.temperature, str) or self.temperature is None:
+        if not isinstance(self.temperature, (int, float, np.number)):
             raise ValueError(
                 f"temperature={self.temperature!r} cannot be estimated: (c β, c τ) is the same softmax gate as (β, τ), only β/τ is identified. "
                 "Give a number, or use ActivationGate, whose temperature is identified."

@@ -1,5 +1,6 @@
 """Losses between mixing measures and between expert functions, the order r̄(m), and constants predicted by Fisher information."""
 
+from moestat.losses.assembly import measure_of
 from moestat.losses.fisher import (
     PredictedConstant,
     fisher_information,
@@ -29,6 +30,7 @@ __all__ = [
     "expert_function_loss",
     "fisher_information",
     "hungarian_loss",
+    "measure_of",
     "measure_rbar",
     "predicted_kl_constant",
     "predicted_loss_constant",

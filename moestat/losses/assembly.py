@@ -43,7 +43,8 @@ def measure_of(model: Model) -> Measure:
 
     Weights, gauge and blocks ``gate…`` and ``temperature`` are what `Gate.measure_parts` says; the other blocks are the entries
     ``expert_…`` of the parameters, without that prefix. Symmetries of an expert (signs and scales of a ridge function) are resolved by
-    its own canonical form. Shared experts give a `SharedMeasure`, two levels a `HierarchicalMeasure`.
+    the canonical form of its
+    own. Shared experts give a `SharedMeasure`, two levels a `HierarchicalMeasure`.
 
     Raises
     ------
@@ -56,7 +57,7 @@ def measure_of(model: Model) -> Measure:
             "compared. Use divergences, or losses.expert_function_loss."
         )
     parts = model.gate.measure_parts(model.params, model.n_experts)
-    experts = {key.removeprefix("expert_"): value for key, value in model.params.items() if key.startswith("expert_")}
+    experts = {key.removeprefix("expert_"): value for key, value in _expert_params(model).items()}
     if isinstance(parts, SharedParts):
         m = len(parts.shared.log_weights)
         whole = range(model.n_experts)
@@ -68,6 +69,17 @@ def measure_of(model: Model) -> Measure:
         children = tuple(_measure(part, experts, rows) for rows, part in parts.children)
         return HierarchicalMeasure(_weights(top.log_weights), top.blocks["gate"], children, top.gauge)
     return _measure(parts, experts, range(model.n_experts))
+
+
+def _expert_params(model: Model) -> dict[str, Array]:
+    """The experts' entries of the parameters, in the canonical form of experts that have symmetries."""
+    params = {key: value for key, value in model.params.items() if key.startswith("expert_")}
+    canonical = getattr(model.expert, "canonical", None)
+    if canonical is None:
+        return params
+    read = model.expert.read(params, 1 + params["expert_coef"].shape[-1])
+    coef, scale = canonical(read.coef, read.scale)
+    return model.expert.write(coef, scale, params["expert_intercept"].ndim == 1)
 
 
 def _measure(parts: Parts, experts: Blocks, rows: Sequence[int]) -> MixingMeasure:

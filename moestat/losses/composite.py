@@ -153,8 +153,9 @@ def hierarchical_loss(
     ]
     pairs = outer.pairs(estimate.outer, truth.outer, kind)
     losses = np.array([[found.value for found in row] for row in children])
-    # The difference of this block is the loss itself, so that its norm is.
-    pairs = replace(pairs, blocks={**pairs.blocks, "children": losses})
+    # The difference of this block is the loss itself, so that its norm is. It defines the cells of branches that have no gate.
+    outside = pairs.outside if truth.gates.shape[1] else ()
+    pairs = replace(pairs, blocks={**pairs.blocks, "children": losses}, outside=outside)
     found = optimal_loss(pairs, outer, kind, infimum=infimum)
     parts = {f"child {i}": children[i][j] for i, j in enumerate(found.cells.assignment)}
     return replace(found, parts=parts)

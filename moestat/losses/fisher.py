@@ -12,7 +12,7 @@ from moestat.distributions import Law
 from moestat.divergences.densities import Components, ConditionalDensity, gate_transitions
 from moestat.divergences.expectation import expect
 from moestat.losses.loss import voronoi_loss
-from moestat.mixing_measure import MixingMeasure
+from moestat.losses.measures import Measure
 
 Array = NDArray[np.float64]
 
@@ -34,7 +34,7 @@ class ParametricMixture(ConditionalDensity, Protocol):
     def scores(self, X: ArrayLike, y: ArrayLike) -> Array:
         """Scores of the rows (n,P)."""
 
-    def mixing_measure(self) -> MixingMeasure:
+    def mixing_measure(self) -> Measure:
         """Its mixing measure."""
 
 

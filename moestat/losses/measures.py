@@ -54,10 +54,10 @@ class HierarchicalMeasure:
     weights : array_like (K,)
         ``exp`` of the intercepts of the first gate.
     gates : array_like (K,d)
-        Slopes of the first gate (of a softmax) or its locations (of a Laplace gate).
+        Slopes of the first gate (of a softmax) or its locations (of a Laplace gate); d = 0 for groups of known weights.
     children : sequence of K MixingMeasure
         The mixture at each branch, its gate included.
-    gauge : {"softmax", "weights"}
+    gauge : {"softmax", "weights", "none"}
         Gauge of the first gate; the children have theirs.
 
     Raises

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .scenario import DIVERGENCES, GAPS, Cell, Fit, MixtureTruth, RegressionTruthSpec, Scenario
+from .loss_names import DIVERGENCES, GAPS, kind_and_options
+from .scenario import Cell, Fit, MixtureTruth, RegressionTruthSpec, Scenario
 from .seeds import stream
 from .starts import equal_cells, perturbed_truth
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ..distributions import Uniform
     from ..divergences import RegressionTruth
     from ..fitting import FittedMixture
+    from ..mixing_measure import MixingMeasure
     from ..mixture import ConditionalMixture
 
     Array = NDArray[np.float64]
@@ -137,9 +139,10 @@ def _loss_row(name: str, estimate: ConditionalMixture, truth: Any, law: Uniform)
             found = getattr(divergences, _DIVERGENCE_NAMES[name])(truth, estimate, x=law)
             return {"value": float(found.value), "error": float(found.error)}
         if name in GAPS:
-            gaps = component_gaps(estimate.mixing_measure(), truth.mixing_measure())
+            gaps = component_gaps(_plain(estimate), _plain(truth))
             return {"value": float(gaps.over[_GAP_BLOCKS[name]]), "error": 0.0}
-        loss = voronoi_loss(estimate.mixing_measure(), truth.mixing_measure(), kind=name)
+        kind, options = kind_and_options(name)
+        loss = voronoi_loss(estimate.mixing_measure(), truth.mixing_measure(), kind=kind, **options)
         return {"value": float(loss.value), "error": 0.0, "pattern": _pattern_text(loss.cells.pattern)}
     except Exception as failure:
         return {
@@ -148,6 +151,16 @@ def _loss_row(name: str, estimate: ConditionalMixture, truth: Any, law: Uniform)
             "message": _one_line(failure),
             "traceback": traceback.format_exc(),
         }
+
+
+def _plain(mixture: ConditionalMixture) -> MixingMeasure:
+    """The mixing measure of a model of one level, which alone has gaps of components."""
+    from ..mixing_measure import MixingMeasure
+
+    measure = mixture.mixing_measure()
+    if not isinstance(measure, MixingMeasure):
+        raise ValueError(f"gaps of components are those of a MixingMeasure, got a {type(measure).__name__}.")
+    return measure
 
 
 def _one_line(failure: Exception) -> str:

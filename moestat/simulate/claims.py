@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .loss_names import kind_and_options
 from .rates import RateEstimate, Statistic, estimate_rate
 from .scenario import Fit, Loss, Scenario
 
@@ -40,7 +41,8 @@ def _predicted_constant(scenario: Scenario, loss: Loss) -> tuple[float | None, f
     law = build_law(scenario)
     if loss.name == "kl":
         return float(fisher.predicted_kl_constant(truth)), 0.0
-    found = fisher.predicted_loss_constant(truth, law, kind=loss.name, rng=np.random.default_rng(0), n_draws=500)
+    kind, options = kind_and_options(loss.name)
+    found = fisher.predicted_loss_constant(truth, law, kind, rng=np.random.default_rng(0), n_draws=500, **options)
     return found.value, found.error
 
 

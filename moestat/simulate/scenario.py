@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from .loss_names import LossName, compares_parameters
+
 __all__ = [
     "Cell",
     "Fit",
@@ -24,13 +26,6 @@ __all__ = [
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-PARAMETER_LOSSES = ("D1", "D2", "D2sharp", "merged")
-DIVERGENCES = ("kl", "hellinger", "tv", "l2")
-GAPS = ("gap:gate_coef", "gap:expert_coef", "gap:expert_intercept", "gap:variance")
-LossName = Literal[
-    "D1", "D2", "D2sharp", "merged", "kl", "hellinger", "tv", "l2",
-    "gap:gate_coef", "gap:expert_coef", "gap:expert_intercept", "gap:variance",
-]  # fmt: skip
 
 
 class ScenarioError(ValueError):
@@ -334,7 +329,7 @@ def cross_errors(raw: dict[str, Any]) -> list[tuple[str, str]]:
         seen.append(label)
         if "fit" in loss and loss["fit"] not in ids:
             errors.append((f"loss[{i}].fit", f"unknown fit {loss['fit']!r}; declared: {ids}"))
-        if truth.get("kind") == "regression" and name in PARAMETER_LOSSES + GAPS:
+        if truth.get("kind") == "regression" and compares_parameters(name):
             errors.append((f"loss[{i}].name", f"{name} compares parameters; a regression truth has none"))
         if loss.get("at") == "rule":
             fit = fits[ids.index(loss["fit"])] if loss.get("fit") in ids else (fits[0] if fits else {})

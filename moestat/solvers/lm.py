@@ -1,7 +1,8 @@
-"""Levenberg–Marquardt with variable projection, for least squares."""
+"""Variable projection for least squares: Levenberg–Marquardt, and Newton on what is left after the linear parameters."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,10 +14,12 @@ from moestat.solvers.certificate import LocalModel, active_set, diagonalised
 from moestat.solvers.newton import MIN_RADIUS, box_step
 
 if TYPE_CHECKING:
-    from moestat.least_squares import GaussNewton, LeastSquaresObjective
+    from moestat.least_squares import LeastSquaresObjective
 
 Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
+
+# Directions of no curvature and no slope but rounding, relative to the largest: a step along them would be noise.
+FLAT, FAINT = 1e-13, 1e-9
 
 
 class LM:
@@ -28,6 +31,13 @@ class LM:
     """
 
     name = "lm"
+    fast = 1e-2  # nats a row: while the sum of squares falls by two percents a step, it is no time for second derivatives
+
+    @staticmethod
+    def model(objective: LeastSquaresObjective, theta: Array) -> LocalModel:
+        """The quadratic model at a point: here that of Gauss and Newton."""
+        at = objective.gauss_newton(theta)
+        return diagonalised(objective, theta, at.value, at.gradient, -at.information)
 
     def init(self, objective: Any, theta: Array) -> State:
         """The linear parameters solved for at the start.
@@ -39,54 +49,69 @@ class LM:
         """
         if not hasattr(objective, "gauss_newton"):
             raise ValueError(
-                "the solver 'lm' is for sums of squares; for a likelihood use 'auto', 'newton', 'em' or 'lbfgs'."
+                f"the solver {self.name!r} is for sums of squares; for a likelihood use 'auto', 'newton', 'em' or 'lbfgs'."
             )
         theta = solve_linear(objective, theta)
-        return self._state(
-            objective, theta, objective.gauss_newton(theta), 0.3 * np.sqrt(objective.total_weight), np.inf
-        )
+        return self._state(theta, self.model(objective, theta), 0.3 * np.sqrt(objective.total_weight), np.inf)
 
     def step(self, objective: Any, state: State) -> State:
         """One accepted step; the radius shrinks until there is one."""
-        at: GaussNewton = state.memory["at"]
+        at: LocalModel = state.memory["local"]
         radius: float = state.memory["radius"]
-        if not np.isfinite(state.remaining):
+        if not at.finite:
             return State(state.theta, state.value, stalled=True, memory=state.memory | {"status": Status.NONFINITE})
-        model = projected(objective, state.theta, at)
+        reduced = projected(objective, state.theta, at)
         noise = 1e-10 * (abs(at.value) + 1.0)  # a gain below it is lost in the rounding of the value
         while radius > MIN_RADIUS:
-            step = box_step(objective, state.theta, model, radius) if model.free.any() else np.zeros_like(state.theta)
-            gain = float(model.gradient @ step + 0.5 * step @ model.hessian @ step)
+            step = np.zeros_like(state.theta)
+            if reduced.free.any():
+                step = box_step(objective, state.theta, reduced, radius)
+            gain = float(reduced.gradient @ step + 0.5 * step @ reduced.hessian @ step)
             theta = solve_linear(objective, objective.clip(state.theta + step))
-            new = objective.gauss_newton(theta)
-            reached = self._state(objective, theta, new, radius, new.value - at.value)
+            new = self.model(objective, theta)
+            risen = new.value - at.value
             if gain <= noise:  # then the scores decide
-                better = new.value >= at.value - noise and reached.remaining < 0.5 * state.remaining
-                return reached if better else self._stalled(state)
-            size = float(np.linalg.norm(step[model.free] * model.d))
-            ratio = (new.value - at.value) / gain if np.isfinite(reached.remaining) else -1.0
+                if new.finite and risen >= -noise and new.decrement < 0.5 * at.decrement:
+                    return self._state(theta, new, radius, risen)
+                break
+            size = float(np.linalg.norm(step[reduced.free] * reduced.d))
+            ratio = risen / gain if new.finite else -1.0
             if ratio > 0.05:
                 if ratio > 0.75 and size > 0.8 * radius:
                     radius *= 3.0
                 elif ratio < 0.25:
                     radius = 0.3 * size
-                return self._state(objective, theta, new, radius, new.value - at.value)
+                return self._state(theta, new, radius, risen)
             radius = 0.25 * min(radius, size)
-        return self._stalled(state)
+        return State(state.theta, state.value, state.remaining, stalled=True, memory=state.memory | {"gain": 0.0})
 
     @staticmethod
-    def _stalled(state: State) -> State:
-        memory = state.memory | {"gain": 0.0}
-        return State(state.theta, state.value, state.remaining, stalled=True, memory=memory)
+    def _state(theta: Array, at: LocalModel, radius: float, gain: float) -> State:
+        """A state; what remains is the decrement of its model."""
+        remaining = np.inf if not at.finite or at.curves_upwards else at.decrement
+        return State(theta, at.value, remaining, memory={"local": at, "radius": radius, "gain": max(gain, 0.0)})
+
+
+class ProjectedNewton(LM):
+    """Trust-region Newton on the variable projection functional, with its exact Hessian `H_αα - H_αβ H_ββ⁻¹ H_βα`.
+
+    Where weights vanish as coefficients grow (a ridge of sigmoid gates) the linear parameters follow at once, which plain Newton
+    steps cannot.
+    """
+
+    name = "projected_newton"
+    quadratic = True
 
     @staticmethod
-    def _state(objective: LeastSquaresObjective, theta: Array, at: GaussNewton, radius: float, gain: float) -> State:
-        """A state; what remains is the decrement of the Gauss–Newton model."""
-        finite = np.isfinite(at.value) and np.isfinite(at.gradient).all() and np.isfinite(at.information).all()
-        remaining = np.inf
-        if finite:
-            remaining = diagonalised(objective, theta, at.value, at.gradient, -at.information).decrement
-        return State(theta, at.value, remaining, memory={"at": at, "radius": radius, "gain": max(gain, 0.0)})
+    def model(objective: LeastSquaresObjective, theta: Array) -> LocalModel:
+        """The quadratic model of the exact derivatives."""
+        return diagonalised(objective, theta, *objective.derivatives(theta))
+
+    @staticmethod
+    def _state(theta: Array, at: LocalModel, radius: float, gain: float) -> State:
+        state = LM._state(theta, at, radius, gain)
+        state.memory["model"] = at
+        return state
 
 
 def solve_linear(objective: LeastSquaresObjective, theta: Array) -> Array:
@@ -106,17 +131,19 @@ def solve_linear(objective: LeastSquaresObjective, theta: Array) -> Array:
     return objective.clip(theta + box_step(objective, theta, model, np.inf)) if model.free.any() else theta
 
 
-def projected(objective: LeastSquaresObjective, theta: Array, at: GaussNewton) -> LocalModel:
+def projected(objective: LeastSquaresObjective, theta: Array, at: LocalModel) -> LocalModel:
     """The quadratic model in the parameters that are not linear, the linear ones that may move always at their best."""
     free = ~active_set(objective, theta, at.gradient)
     moving, solved = np.flatnonzero(free & ~objective.linear), np.flatnonzero(free & objective.linear)
-    gradient, hessian = at.gradient.copy(), np.zeros_like(at.information)
-    block = at.information[np.ix_(moving, moving)]
+    gradient, hessian = at.gradient.copy(), np.zeros_like(at.hessian)
+    block = -at.hessian[np.ix_(moving, moving)]
     if solved.size:
-        cross = at.information[np.ix_(solved, moving)]
-        right = np.column_stack([cross, at.gradient[solved]])
-        solution = solve_psd(at.information[np.ix_(solved, solved)], right)
+        cross = -at.hessian[np.ix_(solved, moving)]
+        solution = solve_psd(-at.hessian[np.ix_(solved, solved)], np.column_stack([cross, at.gradient[solved]]))
         block = block - cross.T @ solution[:, :-1]
         gradient[moving] -= cross.T @ solution[:, -1]
     hessian[np.ix_(moving, moving)] = -0.5 * (block + block.T)
-    return diagonalised(objective, theta, at.value, gradient, hessian, ~objective.linear)
+    model = diagonalised(objective, theta, at.value, gradient, hessian, ~objective.linear)
+    slopes = np.abs(model.along)
+    nothing = (np.abs(model.values) < FLAT * np.abs(model.values).max(initial=0.0)) & (slopes < FAINT * slopes.max(initial=0.0))
+    return replace(model, along=np.where(nothing, 0.0, model.along))

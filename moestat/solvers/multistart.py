@@ -12,7 +12,7 @@ from moestat.objective import Objective
 from moestat.solvers.base import Run, Solver, State, Status, run, short_run
 from moestat.solvers.certificate import Certificate
 from moestat.solvers.em import EM
-from moestat.solvers.lm import LM
+from moestat.solvers.lm import LM, ProjectedNewton
 from moestat.solvers.newton import Newton, chord_reach
 
 Array = NDArray[np.float64]
@@ -40,6 +40,11 @@ def opening(objective: Objective) -> Solver:
     return LM() if hasattr(objective, "gauss_newton") else EM()
 
 
+def closing(objective: Objective) -> Solver:
+    """The solver of the last steps: Newton, for a sum of squares on what is left after its linear parameters."""
+    return ProjectedNewton() if hasattr(objective, "gauss_newton") else Newton()
+
+
 def auto(objective: Objective, theta: Array, *, tol: float, max_iter: int, callback: Callback | None = None) -> Run:
     """EM (or Levenberg–Marquardt) while it is fast, then trust-region Newton.
 
@@ -58,10 +63,18 @@ def auto(objective: Objective, theta: Array, *, tol: float, max_iter: int, callb
         trace.append(state.value)
         if callback is not None:
             callback(iteration, state.value)
-        slow = iteration >= 4 and gain > 0.7 * before
+        fast = getattr(first, "fast", np.inf) * objective.total_weight  # a larger gain is welcome however it shrinks
+        slow = iteration >= 4 and 0.7 * before < gain < fast
         if state.stalled or not np.isfinite(state.value) or state.remaining < handover or slow:
             break
-    rest = run(Newton(), objective, state.theta, tol=tol, max_iter=max(max_iter - len(trace) + 1, 1), callback=callback)
+    rest = run(
+        closing(objective),
+        objective,
+        state.theta,
+        tol=tol,
+        max_iter=max(max_iter - len(trace) + 1, 1),
+        callback=callback,
+    )
     return replace(rest, trace=(*trace, *rest.trace[1:]))
 
 
@@ -126,7 +139,9 @@ def multistart(
     finite = [r for r in runs if np.isfinite(r.state.value)] or runs
     sound = [r for r in finite if not on_floor(objective, r.state.theta)] or finite
     top = max(r.state.value for r in sound)
-    best = next(r for r in sound if r.state.value >= top - TIE)  # of equal ones the first, not the one that rounding favours
+    best = next(
+        r for r in sound if r.state.value >= top - TIE
+    )  # of equal ones the first, not the one that rounding favours
     values = np.sort([r.state.value for r in sound])[::-1]
     return Outcome(best, values, len(starts))
 
@@ -155,7 +170,9 @@ def _ranking(objective: Objective, states: Sequence[State]) -> list[int]:
     return sorted(range(len(states)), key=key)
 
 
-def _refined(em: Solver, sample: Objective, states: list[State], refine: Callable[[Array], Sequence[Array]]) -> list[State]:
+def _refined(
+    em: Solver, sample: Objective, states: list[State], refine: Callable[[Array], Sequence[Array]]
+) -> list[State]:
     """Put split-and-merge moves of the best state before it as long as they raise its likelihood."""
     for _ in range(3):
         best = states[0]

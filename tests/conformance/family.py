@@ -27,7 +27,7 @@ GATE_FORMS: dict[str, list[dict[str, Any]]] = {
     "normalized_sigmoid": [{}, {"degree": 2}],
     "topk": [{"k": 2}, {"k": 2, "ranking": "scores"}],
     "prototype": [{"n_prototypes": 2}],
-    "hierarchical": [{"tree": [[0, 1], 2]}],
+    "hierarchical": [{"tree": [[0, 1], 2]}, {"tree": [[0, 1], 2], "levels": ("laplace", "softmax")}],
     "shared": [{"n_shared": 1, "weight": w} for w in ("half", "free", "gated")],
     "activation": [{}, {"activation": "gelu", "temperature": 0.7, "reference": False}],
     "gaussian": [{}, {"likelihood": "conditional"}],
@@ -36,6 +36,7 @@ GATE_FORMS: dict[str, list[dict[str, Any]]] = {
 EXPERT_FORMS: dict[str, list[tuple[dict[str, Any], int, int]]] = {
     "gaussian": [({}, 1, 1), ({"degree": 2, "variance": "tied"}, 1, 1), ({}, 2, 2)],
     "laplace": [({"smoothing": 0.3}, 1, 1)],  # a kink that differences can resolve
+    "censored": [({"family": "normal"}, 1, 2)],
     "mixed": [
         ({"families": ["poisson", "negative_binomial", "hurdle_poisson"]}, 1, 1),
         ({"families": ["normal", "student_t", "skew_normal"]}, 1, 1),

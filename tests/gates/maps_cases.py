@@ -39,8 +39,8 @@ def dot(u, v):
     return mp.fsum(a * b for a, b in zip(u, v, strict=True))
 
 
-def laplace(row, x):
-    return row[0] - norm([w - a for w, a in zip(row[1:], x, strict=True)])
+def laplace(smoothing="0"):
+    return lambda row, x: row[0] - norm([*(w - a for w, a in zip(row[1:], x, strict=True)), mp.mpf(smoothing)])
 
 
 def cosine(t1=0, t2=0, tau=1):
@@ -81,8 +81,12 @@ INTERCEPT = np.array([0.3, -0.6, 0.0])
 COVARIANCES = np.array([[[0.5, 0.2], [0.2, 0.3]], [[1.0, -0.4], [-0.4, 0.4]], [[0.2, 0.0], [0.0, 2.0]]])
 
 CASES = {
-    "laplace-1": Case(LaplaceGate(), {"gate_location": [[1.0], [-0.8]], "gate_intercept": [0.3, 0.0]}, laplace),
-    "laplace-2": Case(LaplaceGate(), {"gate_location": FREE, "gate_intercept": INTERCEPT}, laplace),
+    "laplace-1": Case(LaplaceGate(0.0), {"gate_location": [[1.0], [-0.8]], "gate_intercept": [0.3, 0.0]}, laplace()),
+    "laplace-2": Case(LaplaceGate(0.0), {"gate_location": FREE, "gate_intercept": INTERCEPT}, laplace()),
+    "laplace-smooth-1": Case(
+        LaplaceGate(1e-3), {"gate_location": [[1.0], [-0.8]], "gate_intercept": [0.3, 0.0]}, laplace(1e-3)
+    ),
+    "laplace-smooth-2": Case(LaplaceGate(0.25), {"gate_location": FREE, "gate_intercept": INTERCEPT}, laplace("0.25")),
     "cosine": Case(CosineGate(0.5), {"gate_coef": 2.0 * FREE, "gate_intercept": INTERCEPT}, cosine(tau=0.5)),
     "perturbed": Case(
         PerturbedCosineGate(0.2, 0.4), {"gate_coef": FREE, "gate_intercept": INTERCEPT}, cosine("0.2", "0.4")

@@ -10,7 +10,7 @@ from moestat.gates.activation import ActivationGate
 from moestat.gates.cosine import CosineGate, PerturbedCosineGate
 from moestat.gates.laplace import LaplaceGate
 
-from .maps_cases import CASES, FREE, INTERCEPT, exact, points
+from .maps_cases import CASES, FREE, INTERCEPT, exact, laplace, points
 
 EACH = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
@@ -78,13 +78,13 @@ def chain(gate, gamma, z, weight):
     s = np.arange(len(gamma))
     if own is not None:
         hessian[s, :, s] += own
-    index = gate.index(len(gamma), len(z)).ravel()
+    index = gate.index(len(weight), len(z)).ravel()
     tie = (index[:, None] == np.arange(index.max() + 1)).astype(float)
     size = gamma.size
     return gradient.ravel() @ tie, tie.T @ hessian.reshape(size, size) @ tie
 
 
-@pytest.mark.parametrize("name", ["laplace-1", "cosine", "activation-1", "gaussian-1"])
+@pytest.mark.parametrize("name", ["laplace-1", "laplace-smooth-1", "laplace-smooth-2", "cosine", "activation-1", "gaussian-1"])
 def test_chain(name):
     """The whole way from free coefficients to weighted log-probabilities; a temperature is one coefficient of all experts."""
     case = CASES[name]
@@ -133,25 +133,37 @@ def test_extreme_predictors(case, size):
 
 @pytest.mark.parametrize("d", [1, 2])
 def test_laplace_at_a_place(d):
-    """The distance has derivative zero at its own place, and the other rows count as before."""
+    """The exact distance has derivative zero at its own place, and the other rows count as before; a smooth one has -1/δ there."""
     gamma = np.column_stack([[0.3, 0.0], FREE[:2, :d]])
     z = points(d)
     at = np.column_stack([z, [1.0, *gamma[0, 1:]]])
-    jacobian = LaplaceGate().score_jacobian(gamma, at)
-    np.testing.assert_array_equal(jacobian[0, 1:, -1], 0.0)
     ones = np.ones((2, at.shape[1]))
-    with_row, without = (LaplaceGate().score_curvature(gamma, x, ones[:, : x.shape[1]]) for x in (at, z))
-    assert (with_row is None) == (d == 1)
-    if with_row is not None:
-        np.testing.assert_allclose(with_row[0], without[0], rtol=1e-14, atol=1e-15)
+    for gate, curvature in ((LaplaceGate(0.0), 0.0), (LaplaceGate(), -1000.0)):
+        np.testing.assert_array_equal(gate.score_jacobian(gamma, at)[0, 1:, -1], 0.0)
+        with_row, without = (gate.score_curvature(gamma, x, ones[:, : x.shape[1]]) for x in (at, z))
+        np.testing.assert_allclose((with_row - without)[0, 1:, 1:], curvature * np.eye(d), rtol=1e-12, atol=1e-14)
 
 
-def test_laplace_far_from_the_origin():
+@pytest.mark.parametrize("smoothing", [0.0, 1e-3])
+def test_laplace_far_from_the_origin(smoothing):
     """Places and x at 1e6: only differences count, and they keep their digits."""
     shift = np.array([0.0, 1e6, -1e6])
     gamma, z = np.column_stack([INTERCEPT, FREE]) + shift, points(2) + shift[:, None]
-    want = np.array([log_prob(CASES["laplace-2"], [exact(row) for row in gamma], exact(x)) for x in z[1:].T]).T
-    np.testing.assert_allclose(LaplaceGate().forward(gamma, z)[1], want.astype(float), rtol=1e-14)
+    case = CASES["laplace-2"]._replace(score=laplace(smoothing))
+    want = np.array([log_prob(case, [exact(row) for row in gamma], exact(x)) for x in z[1:].T]).T
+    np.testing.assert_allclose(LaplaceGate(smoothing).forward(gamma, z)[1], want.astype(float), rtol=1e-14)
+
+
+@pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.parametrize("smoothing", [1e-3, 0.1, 5.0])
+def test_laplace_smoothing_changes_scores_by_at_most_its_size(d, smoothing):
+    z = np.column_stack([points(d, 200), [1.0, *FREE[0, :d]]])
+    gamma = np.column_stack([INTERCEPT, FREE[:, :d]])
+    gap = LaplaceGate(0.0).scores(gamma, z) - LaplaceGate(smoothing).scores(gamma, z)
+    assert gap.min() >= 0.0
+    assert gap.max() == pytest.approx(smoothing, rel=1e-12)  # at a place itself
+    exactly, smooth = (LaplaceGate(s).forward(gamma, z)[1] for s in (0.0, smoothing))
+    assert np.abs(exactly - smooth).max() <= smoothing
 
 
 @pytest.mark.parametrize("gate", [CosineGate(), PerturbedCosineGate()])

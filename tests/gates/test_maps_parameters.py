@@ -133,6 +133,8 @@ def information(gate, gamma, z):
     [
         ("laplace-1", 0),
         ("laplace-2", 0),
+        ("laplace-smooth-1", 0),
+        ("laplace-smooth-2", 0),
         ("cosine", 3),  # the lengths of three slopes
         ("perturbed", 2),  # a common shift of β1/(|β1| + t1) in two dimensions
         ("perturbed-1", 1),
@@ -207,6 +209,7 @@ BAD = [
     (lambda: PerturbedCosineGate(t2=np.inf), "t2=inf"),
     (lambda: GaussianGate("profile"), "'profile' is not known"),
     (lambda: CosineGate().index(2, 2), "2 or more columns of X for the gate; it has 1"),
+    (lambda: LaplaceGate(-1e-3), "smoothing=-0.001"),
     (lambda: LaplaceGate().index(2, 1), "LaplaceGate needs 1 or more"),
     (lambda: GaussianGate().index(2, 1), "GaussianGate needs 1 or more"),
     (lambda: ActivationGate().index(2, 1), "ActivationGate needs 1 or more"),

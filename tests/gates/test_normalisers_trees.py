@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from moestat.gates.hierarchical import HierarchicalGate, balanced_tree
+from moestat.gates.hierarchical import HierarchicalGate
 from moestat.gates.masked import SoftmaxScores
 from moestat.gates.normalized_sigmoid import NormalizedSigmoidGate
 from moestat.gates.scores import ScoreGate
@@ -16,6 +16,7 @@ from moestat.gates.shared import SharedExperts
 from moestat.gates.sigmoid import SigmoidGate
 from moestat.gates.softmax import SoftmaxGate
 from moestat.gates.sparse import TopKGate
+from moestat.gates.trees import balanced_tree
 
 RNG = np.random.default_rng(8)
 N = 30
@@ -89,7 +90,13 @@ def test_a_tree_is_kept_as_it_is():
         (lambda: HierarchicalGate(3), "nested sequence"),
         (lambda: HierarchicalGate([0, 1.5]), "nested sequence"),
         (lambda: HierarchicalGate([[0, 1], 2]).n_scores(4), "3 leaves for 4 experts"),
-        (lambda: HierarchicalGate(levels="laplace"), "levels='laplace'"),
+        (lambda: HierarchicalGate(levels="sigmoid"), "levels='sigmoid'"),
+        (lambda: HierarchicalGate(levels=()), "one of .*or a sequence"),
+        (lambda: HierarchicalGate(levels=["laplace", 1]), "levels=.'laplace', 1."),
+        (lambda: HierarchicalGate([[0, 1], 2], levels=["laplace"]), "has 1 entries; the tree .* has 2 levels"),
+        (lambda: HierarchicalGate(levels=["laplace"]).index(4, 2), "has 1 entries; the tree .* has 2 levels"),
+        (lambda: HierarchicalGate(smoothing=-1.0), "smoothing=-1.0"),
+        (lambda: HierarchicalGate(levels="laplace").index(2, 1), "LaplaceGate needs 1 or more columns"),
     ],
 )
 def test_refused_trees(make, text):

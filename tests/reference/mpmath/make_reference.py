@@ -18,6 +18,8 @@ intercept-slope rows and the covariance ``C C'``, ``C`` lower triangular with en
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +92,7 @@ def loglik(case: Case, theta: Vector) -> Any:
     return total
 
 
-def derivatives(case: Case, theta: Vector) -> tuple[Any, Any, Any]:
+def derivatives(loglik: Callable[[Vector], Any], theta: Vector) -> tuple[Any, Any, Any]:
     """Value, gradient (P, 1) and Hessian (P, P) by central differences."""
     size = len(theta)
 
@@ -98,9 +100,9 @@ def derivatives(case: Case, theta: Vector) -> tuple[Any, Any, Any]:
         point = list(theta)
         for index, sign in moves:
             point[index] += sign * STEP
-        return loglik(case, point)
+        return loglik(point)
 
-    centre = loglik(case, theta)
+    centre = loglik(theta)
     plus, minus = [at((a, 1)) for a in range(size)], [at((a, -1)) for a in range(size)]
     gradient, hessian = mp.matrix(size, 1), mp.matrix(size, size)
     for a in range(size):
@@ -122,17 +124,17 @@ def is_negative_definite(hessian: Any) -> bool:
     return True
 
 
-def maximise(case: Case, theta: Vector) -> tuple[Vector, Any, int]:
+def maximise(loglik: Callable[[Vector], Any], theta: Vector) -> tuple[Vector, Any, int]:
     """Damped Newton to ``max |score| < 1e-40``; a ridge makes the Hessian negative definite where it is not."""
     for iteration in range(200):
-        value, gradient, hessian = derivatives(case, theta)
+        value, gradient, hessian = derivatives(loglik, theta)
         if max(abs(g) for g in gradient) < mp.mpf(10) ** -40:
             return theta, value, iteration
         ridge, identity = mp.mpf(0), mp.eye(len(theta))
         while not is_negative_definite(hessian - ridge * identity):
             ridge = 2 * ridge if ridge else mp.mpf("0.1")
         step, length = mp.lu_solve(ridge * identity - hessian, gradient), mp.mpf(1)
-        while loglik(case, [t + length * s for t, s in zip(theta, step, strict=True)]) < value:
+        while loglik([t + length * s for t, s in zip(theta, step, strict=True)]) < value:
             length /= 2
         theta = [t + length * s for t, s in zip(theta, step, strict=True)]
     raise RuntimeError("no maximiser found")
@@ -195,8 +197,8 @@ def public_parameters(case: Case, theta: Vector) -> dict[str, Any]:
 
 def reference(case: Case) -> dict[str, Any]:
     theta = free_vector(case)
-    value, gradient, hessian = derivatives(case, theta)
-    best, best_value, iterations = maximise(case, theta)
+    value, gradient, hessian = derivatives(partial(loglik, case), theta)
+    best, best_value, iterations = maximise(partial(loglik, case), theta)
     print(f"{case['name']}: L(start) = {mp.nstr(value, 12)}, L(max) = {mp.nstr(best_value, 12)}, {iterations} steps")
     return {
         "start": {

@@ -1,0 +1,24 @@
+"""All of scikit-learn's estimator checks for the least-squares estimators; two starts, since the checks fit noise over and over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import moestat as ms
+
+# The checks fit two experts to a few rows of noise, in as many columns: what these warn of is to be expected there.
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore::moestat.exceptions.{name}")
+    for name in ("DegeneracyWarning", "SeparationWarning", "CollinearityWarning")
+]
+
+FEW = {"n_init": 2, "random_state": 0}
+ESTIMATORS = [ms.MoERegressor(objective="least_squares", **FEW), ms.SigmoidMoERegressor(**FEW)]
+
+
+@parametrize_with_checks(ESTIMATORS)
+def test_estimator_check(estimator: Any, check: Any) -> None:
+    check(estimator)

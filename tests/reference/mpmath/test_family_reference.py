@@ -1,0 +1,57 @@
+"""Every family and the gates against mpmath: nine digits of the parameters, twelve of the log-likelihood, at the default tol."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from moestat.fitting import fit_mixture
+from moestat.inference import infer
+from moestat.registry import EXPERTS, GATES
+
+HERE = Path(__file__).parent
+CASES: dict[str, dict[str, Any]] = {c["name"]: c for c in json.loads((HERE / "family_cases.json").read_text())}
+REFERENCE: dict[str, Any] = json.loads((HERE / "family_reference.json").read_text())
+PARAMETER_DIGITS, LOGLIK_DIGITS = 9, 12
+
+
+def fit(name: str, solver: str) -> Any:
+    case = CASES[name]
+    return fit_mixture(
+        case["X"],
+        case["y"],
+        case["n_experts"],
+        gate=GATES[case["gate"]](**case["gate_options"]),
+        expert=EXPERTS[case["expert"]](**case["expert_options"]),
+        init=case["init"],
+        solver=solver,
+    )
+
+
+@pytest.mark.parametrize("solver", ["auto", "newton"])
+@pytest.mark.parametrize("name", CASES)
+def test_fit_reaches_the_maximiser(name: str, solver: str) -> None:
+    maximum = REFERENCE[name]
+    fitted = fit(name, solver)
+    assert fitted.result.certificate.certified
+    assert abs(fitted.result.loglik - float(maximum["loglik"])) <= 10.0**-LOGLIK_DIGITS * abs(float(maximum["loglik"]))
+    mixture = fitted.mixture
+    assert mixture.free_names() == list(maximum["params"])
+    exact = np.array([float(value) for value in maximum["params"].values()])
+    np.testing.assert_allclose(mixture.free_vector(), exact, rtol=10.0**-PARAMETER_DIGITS, atol=0.0)
+
+
+@pytest.mark.parametrize("solver", ["em", "squarem", "lbfgs"])
+@pytest.mark.parametrize("name", CASES)
+def test_what_other_solvers_miss_is_what_they_say(name: str, solver: str) -> None:
+    """First-order solvers end where tol says: no further from the maximum in nats, and in standard errors its root."""
+    fitted, exact = fit(name, solver), REFERENCE[name]
+    certificate = fitted.result.certificate
+    missing = float(exact["loglik"]) - fitted.result.loglik
+    assert missing == pytest.approx(certificate.decrement, rel=0.05, abs=1e-11)
+    if fitted.result.converged:
+        assert certificate.decrement <= 1e-8
