@@ -16,7 +16,7 @@ __all__ = ["Components", "ConditionalDensity", "FittedEstimator", "RegressionTru
 Array = NDArray[np.float64]
 
 # Panels in y have their ends at these standard deviations from the mean of each component.
-_REACH = np.array([-9.0, -5.0, -3.0, -1.5, 0.0, 1.5, 3.0, 5.0, 9.0])
+_REACH = np.array([-9.0, -3.5, 0.0, 3.5, 9.0])
 
 
 class ConditionalDensity(Protocol):
@@ -186,8 +186,8 @@ def log_sum(terms: Array) -> Array:
     """``log Σ_k exp(terms)`` over the first axis; the terms are overwritten."""
     if terms.shape[0] == 1:
         return np.asarray(terms[0])
-    top = terms.max(axis=0)
-    terms -= np.where(np.isfinite(top), top, 0.0)
+    top = np.maximum(terms.max(axis=0), -1e300)
+    terms -= top
     np.exp(terms, out=terms)
     with np.errstate(divide="ignore"):
         log_density: Array = np.log(terms.sum(axis=0)) + top

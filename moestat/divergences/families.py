@@ -15,7 +15,7 @@ from moestat.experts.formula_blocks import extra_of
 Array = NDArray[np.float64]
 
 # Levels of the quantiles between which panels in y are laid; both ends of the support come first and last.
-_TAIL = ndtr([-8.1, -5.0, -3.0, -1.5])
+_TAIL = ndtr([-8.1, -3.5])
 _LEVELS = (0.0, *_TAIL, 0.5, *(1.0 - _TAIL[::-1]), 1.0)
 
 
@@ -40,7 +40,7 @@ class Support:
 
 def family_of(density: Any) -> Any:
     """The experts of a density, those of the response before censoring; None for `RegressionTruth`."""
-    expert = getattr(density, "expert", None)
+    expert: Any = getattr(density, "expert", None)
     return expert.family if getattr(expert, "intervals", False) else expert
 
 

@@ -54,9 +54,9 @@ def by_panels(
     np.maximum.at(extent[1], rows, right)
     found = _integrals(p, q, integrand, marginals, line, rows, left, right)
     for _ in range(_ROUNDS):
-        total = np.bincount(rows, found.value, minlength=n)
-        count = np.bincount(rows, minlength=n)
-        split = found.error > (_TOLERANCE * np.maximum(total, integrand.noise / _TOLERANCE) / count)[rows]
+        total = _totals(rows, found.value, n)
+        allowed = np.maximum(_TOLERANCE * total, integrand.noise) / np.bincount(rows, minlength=n)
+        split = found.error > allowed[rows]
         if not (split.any() and np.isfinite(total).all()):
             break
         at, cut = rows[split], found.cut[split]
@@ -66,13 +66,16 @@ def by_panels(
         rows = np.concatenate([rows[~split], at])
         left, right = np.concatenate([left[~split], new_left]), np.concatenate([right[~split], new_right])
         found = _Found(*(np.concatenate([old[~split], more]) for old, more in zip(found, new, strict=True)))
-    value = np.bincount(rows, found.value, minlength=n)
-    error = np.bincount(rows, found.error, minlength=n)
+    value, error, mass, gain = (_totals(rows, part, n) for part in found[:4])
     if line.stretched:
         outermost = (left == extent[0][rows]) | (right == extent[1][rows])
-        error += 2.0 * np.bincount(rows[outermost], found.value[outermost], minlength=n)
-    mass, gain = (np.bincount(rows, part, minlength=n) for part in (found.mass, found.gain))
+        error += 2.0 * _totals(rows, np.where(outermost, found.value, 0.0), n)
     return np.stack([value, error, missed(value, mass, gain, marginals)], axis=1)
+
+
+def _totals(rows: Rows, part: Array, n: int) -> Array:
+    """Sums (n,) over the panels of each row."""
+    return np.asarray(np.bincount(rows, part, minlength=n), dtype=np.float64)
 
 
 def missed(value: Array, mass: Array, gain: Array, marginals: tuple[Array, Array] | None) -> Array:
@@ -170,9 +173,9 @@ def _first_panels(p: AnyComponents, q: AnyComponents) -> tuple[_Line, Rows, Arra
 
 
 def _bulk(points: Array) -> tuple[Array, Array]:
-    """Ends (q,K) of the bulk of components, three standard deviations of a normal distribution from the median."""
+    """Ends (q,K) of the bulk of components, the points beside the median."""
     half = points.shape[2] // 2
-    return points[:, :, half - 2], points[:, :, half + 2]
+    return points[:, :, half - 1], points[:, :, half + 1]
 
 
 def _tails(line: _Line, points: Array) -> tuple[Array, Array]:

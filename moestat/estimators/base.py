@@ -129,8 +129,7 @@ class BaseMoE(FittedMoE):
 
     def _intervals(self) -> bool:
         """Whether responses are intervals, whose ends may be infinite."""
-        expert = self._expert()
-        return isinstance(expert, BaseExpert) and expert.intervals
+        return self._expert().intervals
 
     # -- fitting ----------------------------------------------------------------------------------------------------
 

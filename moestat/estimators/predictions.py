@@ -202,9 +202,10 @@ class FittedMoE(BaseEstimator):  # type: ignore[misc]
 
     @property
     def n_parameters_(self) -> int:
-        """Number of free parameters; coefficients that collinear columns leave undetermined do not count."""
+        """Number of free parameters; what collinear columns or the gate's invariances leave undetermined does not count."""
         self._result()
-        return self.model_.layout.n_params
+        layout = self.model_.layout
+        return layout.n_params - layout.gate.null_directions(layout.n_experts, layout.q_gate)
 
     def aic(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, offset: ArrayLike | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from numbers import Integral
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moestat.entries import n_columns
+from moestat.experts.checks import check_degree, first_bad
 from moestat.experts.dictionary import Read, read_formula, write_formula
 from moestat.experts.formula_blocks import FormulaBlocks
 from moestat.experts.scalar import Scalar
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-__all__ = ["Array", "BaseExpert", "Expert", "Scalar", "first_bad"]
+__all__ = ["Array", "BaseExpert", "Expert", "Scalar", "check_degree", "first_bad"]
 
 
 class BaseExpert:
@@ -326,24 +326,3 @@ class Expert(FormulaBlocks, BaseExpert):
         coef = np.zeros((len(eta), len(phi)))
         coef[:, 0] = eta
         return coef, scale
-
-
-def check_degree(degree: Any) -> None:
-    """A ValueError unless `degree` is a non-negative integer."""
-    if isinstance(degree, bool) or not isinstance(degree, Integral) or degree < 0:
-        raise ValueError(f"degree={degree!r} must be a non-negative integer.")
-
-
-def first_bad(y: Array, bad: Array, expert: Expert) -> None:
-    """A ValueError that names the first row of `y (n, cols)` where `bad (n,)` holds.
-
-    Raises
-    ------
-    ValueError
-        If there is such a row.
-    """
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        value = y[row].tolist()
-        shown = value[0] if len(value) == 1 else value
-        raise ValueError(f"y is {shown} in row {row}; {expert.name} experts need {expert.support}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,6 +13,7 @@ from moestat.experts.base import Array, Expert, first_bad
 from moestat.experts.continuous import ContinuousExpert
 from moestat.experts.dictionary import Read
 from moestat.experts.gaussian import GaussianExpert
+from moestat.experts.named import family_named
 from moestat.experts.normal import NormalExpert
 from moestat.experts.scalar import Scalar
 
@@ -23,8 +24,9 @@ STEP = 5e-3  # of the differences, in units in which the predictors are of order
 class CensoredExpert(Expert):
     """A continuous family whose responses are known to lie in intervals: `y = (lower, upper)`, two columns.
 
-    Equal ends are an exact response with density f; otherwise the contribution is `P(lower < Y <= upper)`: right-censored with `upper = inf`,
-    left-censored with `lower = -inf`. With truncation limits only responses in `(low, high)` are ever seen: everything is divided by `P(low < Y <= high)`.
+    Equal ends are an exact response with density f; otherwise the contribution is `P(lower < Y <= upper)`: right-censored with
+    `upper = inf`, left-censored with `lower = -inf`. With truncation limits only responses in `(low, high)` are ever seen, and everything
+    is divided by `P(low < Y <= high)`.
 
     Parameters
     ----------
@@ -59,7 +61,7 @@ class CensoredExpert(Expert):
     name: ClassVar[str] = "censored"
     intervals: ClassVar[bool] = True
 
-    family: ContinuousExpert = NormalExpert()
+    family: ContinuousExpert = field(default_factory=NormalExpert)
     low: float = -np.inf
     high: float = np.inf
 
@@ -67,9 +69,7 @@ class CensoredExpert(Expert):
         self, family: Any = "normal", low: float = -np.inf, high: float = np.inf, degree: int = 1, tied: bool = False
     ) -> None:
         if isinstance(family, str):
-            from moestat.registry import resolve_expert
-
-            family = resolve_expert(family, degree)
+            family = family_named(family, degree)
         if isinstance(family, GaussianExpert) and family.known_scale is None:
             family = NormalExpert(family.degree, family.tied)
         if not isinstance(family, ContinuousExpert) or family.raw_features:
@@ -107,7 +107,9 @@ class CensoredExpert(Expert):
             With the number of columns, or the first offending row and value.
         """
         if y.shape[1] != 2:
-            raise ValueError(f"y has {y.shape[1]} columns; censored responses need two, lower and upper (equal where exact).")
+            raise ValueError(
+                f"y has {y.shape[1]} columns; censored responses need two, lower and upper (equal where exact)."
+            )
         lower, upper = y.T
         bad = np.isnan(y).any(axis=1) | (lower > upper) | (upper <= self.low) | (lower > self.high)
         bad |= np.isinf(lower) & (lower == upper)
@@ -161,8 +163,14 @@ class CensoredExpert(Expert):
         no_low, no_high = np.broadcast_to(low <= left, shape), np.broadcast_to(high >= right, shape)
         inner_low = np.where(low <= left, _inside(left, right), low)
         inner_high = np.where(high >= right, _inside(left, right), high)
-        sf_low, cdf_high = self.family.log_sf(inner_low[None], eta, extra), self.family.log_cdf(inner_high[None], eta, extra)
-        cdf_low, sf_high = self.family.log_cdf(inner_low[None], eta, extra), self.family.log_sf(inner_high[None], eta, extra)
+        sf_low, cdf_high = (
+            self.family.log_sf(inner_low[None], eta, extra),
+            self.family.log_cdf(inner_high[None], eta, extra),
+        )
+        cdf_low, sf_high = (
+            self.family.log_cdf(inner_low[None], eta, extra),
+            self.family.log_sf(inner_high[None], eta, extra),
+        )
         upper_tail = sf_low < cdf_high
         big, small = np.where(upper_tail, sf_low, cdf_high), np.where(upper_tail, sf_high, cdf_low)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -172,8 +180,8 @@ class CensoredExpert(Expert):
 
     def _truncated(self, eta: Array, extra: Array) -> Array:
         """`log P(low < Y <= high)`."""
-        limits = (np.full(eta.shape[-1], end) for end in (self.low, self.high))
-        return self._log_interval(*limits, eta, extra)
+        low, high = np.full(eta.shape[-1], self.low), np.full(eta.shape[-1], self.high)
+        return self._log_interval(low, high, eta, extra)
 
     @property
     def _limited(self) -> bool:
@@ -209,9 +217,7 @@ class CensoredExpert(Expert):
             first, second = first - slope, second - bend
         return first, second
 
-    def _differences(
-        self, function: Callable[[Array, Array], Array], eta: Array, extra: Array
-    ) -> tuple[Array, Array]:
+    def _differences(self, function: Callable[[Array, Array], Array], eta: Array, extra: Array) -> tuple[Array, Array]:
         """First and second derivatives in (η, v) by central differences of fourth order; mixed ones along the diagonal of two steps."""
         unit = STEP * np.exp(extra[0]) if self.family.location_scale else STEP * np.ones((1, 1))
         steps = [unit, *(STEP * np.ones_like(v) for v in extra)]
@@ -234,7 +240,9 @@ class CensoredExpert(Expert):
                 second.append(0.5 * (line(i, j)[1] - lines[i][1] - lines[j][1]) / (steps[i] * steps[j]))
             second.append(lines[i][1] / steps[i] ** 2)
         shape = np.broadcast_shapes(eta.shape[1:], center.shape)
-        return np.stack([np.broadcast_to(a, shape) for a in first]), np.stack([np.broadcast_to(a, shape) for a in second])
+        return np.stack([np.broadcast_to(a, shape) for a in first]), np.stack(
+            [np.broadcast_to(a, shape) for a in second]
+        )
 
     # -- predictions: of the response before censoring and truncation ---------------------------------------------------
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from moestat.experts.base import Array, Expert, first_bad
 from moestat.experts.dictionary import Read, read_coefficients, write_coefficients
 from moestat.experts.gaussian import GaussianExpert
+from moestat.experts.named import family_named
 from moestat.experts.normal import NormalExpert
 from moestat.experts.scalar import Scalar
 
@@ -256,9 +257,7 @@ def _tag(member: Expert, scalar: Scalar) -> tuple[str, str, str]:
 
 def _member(family: Any, degree: int) -> Expert:
     if isinstance(family, str):
-        from moestat.registry import resolve_expert
-
-        family = resolve_expert(family, degree)
+        family = family_named(family, degree)
     if isinstance(family, GaussianExpert) and family.known_scale is None and not family.tied:
         family = NormalExpert(degree=family.degree)
     if not isinstance(family, Expert) or family.raw_features or isinstance(family, MixedExperts):

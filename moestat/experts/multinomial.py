@@ -105,7 +105,7 @@ class MultinomialExpert(Expert):
             raise ValueError(
                 f"y has {y.shape[1]} columns, but n_classes={self.n_classes}; give a column a class, or one of codes."
             )
-        first_bad(y, bad, self)
+        first_bad(y, np.asarray(bad), self)
 
     def log_proba(self, eta: Array) -> Array:
         """`log f(s)` for every class, `(C, K, B)`; none is minus infinity, and those near zero keep their digits."""

@@ -69,6 +69,13 @@ class Gate:
             for row in names
         ]
 
+    def null_directions(self, n_experts: int, n_features: int) -> int:
+        """Number of directions in the free coefficients that leave the likelihood as it is, wherever they start and whatever the data.
+
+        `canonical` picks a representative along some of them; none counts as a parameter in information criteria.
+        """
+        return 0
+
     def canonical(self, gamma: Array) -> Array:
         """The representative of `γ (S, p)` under the gate's own invariances; idempotent. Here: the last row zero."""
         return np.asarray(gamma - gamma[-1])

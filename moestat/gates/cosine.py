@@ -119,6 +119,10 @@ class CosineGate(_AngleScores):
     def _shape(self) -> tuple[float, float, float]:
         return 0.0, 0.0, float(self.temperature)
 
+    def null_directions(self, n_experts: int, n_features: int) -> int:
+        """The lengths of slopes; with fewer experts than columns also turns about the differences of directions."""
+        return max(n_experts, n_features - 1)
+
     def canonical(self, gamma: Array) -> Array:
         """The last `β0` zero and slopes of length one; zero slopes stay."""
         out = super().canonical(gamma)
@@ -175,3 +179,7 @@ class PerturbedCosineGate(_AngleScores):
     @property
     def _shape(self) -> tuple[float, float, float]:
         return float(self.t1), float(self.t2), float(self.temperature)
+
+    def null_directions(self, n_experts: int, n_features: int) -> int:
+        """A common shift of the v."""
+        return n_features - 1

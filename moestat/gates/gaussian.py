@@ -81,6 +81,10 @@ class GaussianGate(NonlinearScores):
         self.check_columns(n_features, 1)
         return n_features + n_features * (n_features - 1) // 2
 
+    def null_directions(self, n_experts: int, n_features: int) -> int:
+        """Given x a quadratic function of x, but for its constant, which is pinned; none of the joint density."""
+        return 0 if self.joint else self.n_coef(n_features) - 1
+
     # -- the map ------------------------------------------------------------------------------------------------------
 
     def scores(self, gamma: Array, z: Array) -> Array:

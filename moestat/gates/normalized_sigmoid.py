@@ -52,6 +52,10 @@ class NormalizedSigmoidGate(SigmoidScores):
         out = super().index(n_experts, n_features)
         return np.full_like(out, -1) if n_experts == 1 else out
 
+    def null_directions(self, n_experts: int, n_features: int) -> int:
+        """One where the weights do not depend on x: they have a sum."""
+        return int(n_features == 1 and n_experts > 1)
+
     def log_prob(self, scores: Array) -> Array:
         """The softmax of `log σ(s)`, `(K, B)`."""
         return log_softmax(log_sigmoid(scores))

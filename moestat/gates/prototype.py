@@ -153,6 +153,11 @@ class PrototypeGate(GroupedSoftmax):
         """Whether the weights sum to one."""
         return self.combine == "average"
 
+    def null_directions(self, n_experts: int, n_features: int) -> int:
+        """For `"average"` the weights are those of the winners: the common length of the coefficients of every group of two or more."""
+        sizes = (group.stop - group.start for group in self.groups(n_experts))
+        return sum(size > 1 for size in sizes) if self.combine == "average" else 0
+
     def mask(self, scores: Array) -> Mask:
         """The first of every group."""
         return np.concatenate([ranks(scores[group]) == 0 for group in self.groups(len(scores))])

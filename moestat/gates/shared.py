@@ -141,6 +141,10 @@ class SharedExperts(ScoreGate):
         routed = self.inner.index(n, n_features) if n else np.full((0, p), -1)
         return np.asarray(self._stack(numbered(free), np.where(routed >= 0, routed + free.sum(), -1), -1))
 
+    def null_directions(self, n_experts: int, n_features: int) -> int:
+        """Those of the routed gate."""
+        return self.inner.null_directions(n, n_features) if (n := self._n_routed(n_experts)) else 0
+
     def bounds(self, n_experts: int, n_features: int) -> tuple[Array, Array] | None:
         """Those of the routed gate."""
         inner = self.inner.bounds(n, n_features) if (n := self._n_routed(n_experts)) else None

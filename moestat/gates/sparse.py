@@ -55,6 +55,12 @@ class TopKGate(MaskedGate):
         check_count("k", self.k, 1)
         check_choice("ranking", self.ranking, ("slopes", "scores"))
 
+    def null_directions(self, n_experts: int, n_features: int) -> int:
+        """For `k=1` the weights are 0 and 1: the common length of the coefficients, and intercepts that do not rank."""
+        if self.k > 1 or n_experts == 1:
+            return 0
+        return n_experts if self.ranking == "slopes" and n_features > 1 else 1
+
     def mask(self, scores: Array) -> Mask:
         """The k highest."""
         if self.ranking == "slopes":

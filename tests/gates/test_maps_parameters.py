@@ -10,7 +10,12 @@ import pytest
 from moestat.gates.activation import ActivationGate
 from moestat.gates.cosine import CosineGate, PerturbedCosineGate
 from moestat.gates.gaussian import GaussianGate
+from moestat.gates.hierarchical import HierarchicalGate
 from moestat.gates.laplace import LaplaceGate
+from moestat.gates.normalized_sigmoid import NormalizedSigmoidGate
+from moestat.gates.prototype import PrototypeGate
+from moestat.gates.shared import SharedExperts
+from moestat.gates.sparse import TopKGate
 
 from .maps_cases import CASES, COEF, FREE, INTERCEPT, points
 
@@ -121,8 +126,9 @@ def test_pickle_and_hyperparameters(case):
 def information(gate, gamma, z):
     """Fisher information of the labels given x in the free coefficients, summed over the columns of z."""
     scores, log_pi = gate.forward(gamma, z)
-    outer, inner = gate.jacobian(scores, log_pi), gate.score_jacobian(gamma, z)
-    index = gate.index(len(gamma), len(z)).ravel()
+    inner = gate.score_jacobian(gamma, z)
+    outer, inner = gate.jacobian(scores, log_pi), np.broadcast_to(inner, (len(gamma), *inner.shape[1:]))
+    index = gate.index(len(log_pi), len(z)).ravel()
     tie = (index[:, None] == np.arange(index.max() + 1)).astype(float)
     rows = np.einsum("ksb,spb->kbsp", outer, inner).reshape(*log_pi.shape, gamma.size) @ tie
     return np.einsum("kb,kbi,kbj->ij", np.exp(log_pi), rows, rows)
@@ -161,6 +167,55 @@ def test_cosine_of_few_experts():
     gamma = np.random.default_rng(5).normal(size=(2, 4))
     matrix = information(CosineGate(), gamma, points(3, 400))
     assert (np.linalg.eigvalsh(matrix) < 1e-10 * matrix.max()).sum() == 2 + 1
+
+
+NULL = [
+    *((gate, k, d) for gate in (CosineGate(), CosineGate(0.3)) for k, d in ((1, 3), (2, 3), (3, 2), (4, 4), (2, 2))),
+    *((PerturbedCosineGate(), k, d) for k, d in ((1, 2), (2, 1), (3, 3))),
+    *((GaussianGate("conditional"), k, d) for k, d in ((1, 1), (2, 1), (3, 2))),
+    *((NormalizedSigmoidGate(degree=0), k, 0) for k in (1, 2, 4)),
+    *((SharedExperts(1, "gated", gate), 4, 2) for gate in (CosineGate(), PerturbedCosineGate(), "normalized_sigmoid")),
+    (SharedExperts(2), 2, 1),
+    *((gate, 3, 2) for gate in (LaplaceGate(), ActivationGate(), NormalizedSigmoidGate(), HierarchicalGate(levels="laplace"))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("gate", "k", "d"), NULL, ids=str)
+def test_null_directions(gate, k, d):
+    """The information at random coefficients has the rank that the stated number leaves."""
+    index = gate.index(k, 1 + d)
+    gamma = np.where(index >= 0, np.random.default_rng(6).normal(size=index.shape), 0.0)
+    free = index.max() + 1
+    values = np.linalg.eigvalsh(information(gate, gamma, points(d, 400))) if free else np.zeros(0)
+    null = gate.null_directions(k, 1 + d)
+    assert (values < 1e-12).sum() == null
+    assert (values[null:] > 1e-6).all()
+
+
+def test_null_directions_of_gates_without_a_gradient():
+    """Weights of 0 and 1 do not see the length of coefficients; ranks by slopes do not see intercepts."""
+    z, rng = points(2, 300), np.random.default_rng(7)
+    gamma = np.column_stack([rng.normal(size=(4, 3))])
+    gamma -= gamma[-1]
+    one, scores, groups = TopKGate(1), TopKGate(1, "scores"), PrototypeGate(2)
+    np.testing.assert_array_equal(one.forward(gamma * [[7.0, 3.0, 3.0]], z)[1], one.forward(gamma, z)[1])
+    np.testing.assert_array_equal(scores.forward(3.0 * gamma, z)[1], scores.forward(gamma, z)[1])
+    gamma = groups.canonical(gamma)
+    np.testing.assert_array_equal(
+        groups.forward(gamma * [[3.0], [3.0], [0.2], [0.2]], z)[1], groups.forward(gamma, z)[1]
+    )
+    assert [gate.null_directions(4, 3) for gate in (one, scores, groups, TopKGate(2), PrototypeGate(2, "mean"))] == [
+        4,
+        1,
+        2,
+        0,
+        0,
+    ]
+    assert (
+        PrototypeGate(3).null_directions(4, 3),
+        one.null_directions(1, 3),
+        GaussianGate().null_directions(3, 3),
+    ) == (1, 0, 0)
 
 
 def test_shift_of_perturbed_slopes():

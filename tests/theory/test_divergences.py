@@ -7,7 +7,7 @@ from scipy import integrate
 import moestat as ms
 from moestat.distributions import Empirical, Normal, Uniform
 from moestat.divergences import RegressionTruth, hellinger, kl, l2, total_variation
-from moestat.divergences.rules import kl_integrand
+from moestat.divergences.integrands import kl_integrand
 
 UNIT, BOX = Uniform(0.0, 1.0), Uniform(-1.0, 1.0)
 
