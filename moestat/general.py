@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moestat.blocks import Block
+from moestat.kernels.functions import exp
 from moestat.layout import Layout, Parameters
 from moestat.objective import Objective, Pass, Statistics
 
@@ -56,7 +57,7 @@ class GeneralObjective(Objective):
         z = block.gate_features[:, block.start : block.stop]
         ws["gate_scores"], log_prob = gate.forward(params.gate, z)
         ws["log_prob"][...] = gate.log_weight(params.gate, ws["gate_scores"]) if gate.joint else log_prob
-        np.exp(log_prob, out=ws["prob"])
+        ws["prob"][...] = exp(log_prob)
         self.layout.expert.forward(params.coef, params.scale, block, ws, self.kernels)
         self.kernels.e_step(ws["log_prob"], ws["log_density"], ws["resp"], ws["loglik"])
         ws["log_gate"] = log_prob
@@ -75,13 +76,16 @@ class GeneralObjective(Objective):
     def _slopes(self, params: Parameters, block: Block, ws: dict[str, Array], second: bool) -> Slopes:
         gate: Any = self.layout.gate
         resp = ws["resp"]
-        first, pairs = self.layout.expert.weighted_derivatives(params.scale, block, ws, self.kernels)
+        expert = self.layout.expert
         jac = self._gate_jacobian(ws)
         weighted = jac * resp[:, None, :]
         scores = weighted.sum(axis=0)
         if not second:
             none = np.empty(0)
-            return Slopes(scores, first, 1.0, none, none, none)
+            return Slopes(
+                scores, expert.weighted_slopes(params.scale, block, ws, self.kernels), 1.0, none, none, none
+            )
+        first, pairs = expert.weighted_derivatives(params.scale, block, ws, self.kernels)
         curved = np.einsum("ksb,ktb->stb", weighted, jac)
         if not gate.joint:
             curved += gate.curvature(ws["gate_scores"], ws["log_gate"], resp)

@@ -58,7 +58,7 @@ def score_rows(
 
 def row_scores(layout: Layout, params: Parameters, block: Block, ws: dict[str, Array], kernels: ModuleType) -> Array:
     """Scores `(P, B)` of the block's rows in the untied vector."""
-    first, _ = layout.expert.weighted_derivatives(params.scale, block, ws, kernels)
+    first = layout.expert.weighted_slopes(params.scale, block, ws, kernels)
     s = layout.n_scored
     return score_rows(layout, block, ws["resp"][:s] - ws["prob"][:s], first, ws["scores"], kernels)
 

@@ -275,7 +275,7 @@ class Objective:
             if s:
                 np.subtract(ws["resp"][:s], ws["prob"][:s], out=ws["scratch"][:s])
                 kn.weighted_moments(block.gate_features, ws["scratch"][:s], a, b, acc["gate"])
-            first, _ = layout.expert.weighted_derivatives(params.scale, block, ws, kn)
+            first = layout.expert.weighted_slopes(params.scale, block, ws, kn)
             for slot in range(d):
                 kn.weighted_moments(block.expert_features, first[slot], a, b, acc["cross"][slot])
             acc["scale"] += first[d:].sum(axis=2)

@@ -56,7 +56,9 @@ def origin_of(objective: Objective, resp: Array) -> Array:
     expert: Any = layout.expert
     if not expert.closed_form:
         for k in range(layout.n_experts):
-            coef[k], scale[k] = expert.first_coefficients_of(k, y, resp[k] * weight, phi)
+            own = resp[k] * weight
+            own = own if own.sum() > 1e-12 * weight.sum() else weight  # an expert without rows starts from all of them
+            coef[k], scale[k] = expert.first_coefficients_of(k, y, own, phi)
         if block.offset.size:
             coef[:, 0, 0] -= resp @ (block.offset[:n] * weight) / (resp @ weight)
     return objective.clip(layout.pack(Parameters(gamma, coef, scale)))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from moestat.blocks import NONE, Block
 from moestat.experts.formula_blocks import extra_of
@@ -75,6 +76,12 @@ class Atom:
             names.append(f"∂²{f}/{both}")
         return np.concatenate([value, first, second], axis=1), natural, names
 
+    def turned(self, basis: Array) -> Atom:
+        """The same in other parameters t, `θ = basis t` with `basis (P, P')`; they have no names."""
+        first = np.einsum("pq,pn->qn", basis, self.first)
+        second = np.einsum("pq,psn,sr->qrn", basis, self.second, basis, optimize=True)
+        return Atom(("",) * len(first), (), self.value, first, second, 0, self.symbol)
+
     def natural(self, rows: Any, cols: Any) -> Array:
         """Lengths that second derivatives would have as products of first ones."""
         rms = np.sqrt((self.first**2).mean(axis=1)) / np.sqrt((self.value**2).mean())
@@ -120,9 +127,8 @@ def gate_pieces(model: ConditionalMixture, k: int, X: Array) -> Pieces:
     row = jac[k if len(jac) > 1 else 0, 1:]
     curved = _curvatures(gate, gamma, z, k) if single else None
     slope = np.ones(len(X))
-    if isinstance(gate, SigmoidScores):  # ∂σ/σ = σ(-s), ∂²σ/σ = σ(-s)(1 - 2σ(s))
-        s = gate.scores(gamma, z)[k]
-        slope = 1.0 / (1.0 + np.exp(np.clip(s, -700.0, 700.0)))
+    if isinstance(gate, SigmoidScores):  # ∂σ/σ = 1 - σ, ∂²σ/σ = (1 - σ)(1 - 2σ); two atoms share the weight
+        slope = 1.0 - 0.5 * expit(gate.scores(gamma, z)[k])
     second = row[:, None] * row * (slope * (2.0 * slope - 1.0) if isinstance(gate, SigmoidScores) else 1.0)
     if curved is not None:
         second = second + curved * slope

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,13 +95,16 @@ class HiddenOrder:
         Their positions.
     partners : tuple of int
         The parameters that undo it.
-    single : bool
-        Each slow parameter is hidden on its own, so that two atoms in a cell suffice.
+    directions : ndarray (D, P)
+        Directions in the slow parameters (in units of their sizes) along which two atoms may part.
+    atoms : int
+        How many atoms a cell must have; 0 where nothing is hidden.
     """
 
     slow: tuple[int, ...] = ()
     partners: tuple[int, ...] = ()
-    single: bool = True
+    directions: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    atoms: int = 0
 
 
 def hidden_order(null: Array, size: Array) -> HiddenOrder:
@@ -148,33 +151,53 @@ def hidden_order(null: Array, size: Array) -> HiddenOrder:
         return HiddenOrder()
     slow = inside[np.diagonal(found) > 1e-6 * np.trace(found)]
     partners = [i for i in range(p) if i not in slow and np.abs(first[:, i]).max() > 1e-7]
-    each = (_distance(np.diag(np.eye(len(inside))[np.flatnonzero(inside == i)[0]]), basis) < 1e-7 for i in slow)
-    return HiddenOrder(tuple(int(i) for i in slow), tuple(partners), all(each))
+    values, vectors = np.linalg.eigh(found)
+    rank = int((values > 1e-5).sum())
+    lines = vectors[:, -1:].T if rank == 1 else _rank_one(basis)
+    directions = np.zeros((len(lines), p))
+    directions[:, inside] = lines
+    rank = 1 if len(lines) else rank
+    return HiddenOrder(tuple(int(i) for i in slow), tuple(partners), directions, rank + 1)
 
 
 def _orthonormal(span: Array) -> Array:
     """Orthonormal basis `(L, p²)` of some matrices `(M, p, p)`."""
-    flat = span.reshape(len(span), -1)
-    _, values, right = np.linalg.svd(flat, full_matrices=False)
+    values, right = _right(span.reshape(len(span), -1))
     return np.asarray(right[values > 1e-8 * max(float(values.max(initial=0.0)), 1e-8)])
 
 
-def _distance(matrix: Array, basis: Array) -> float:
-    flat = matrix.ravel()
-    return float(np.linalg.norm(flat - basis.T @ (basis @ flat)))
+def _project(basis: Array, matrix: Array) -> Array:
+    return np.asarray((basis.T @ (basis @ matrix.ravel())).reshape(matrix.shape))
 
 
 def _semidefinite(basis: Array) -> Array | None:
-    """A positive semidefinite matrix of trace one in the span with as large a rank as projections find, or None."""
+    """A positive semidefinite matrix of trace one in the span, reached from the identity by projections, or None."""
     p = round(float(np.sqrt(basis.shape[1])))
-    point = np.eye(p).ravel() / p
+    point = np.eye(p) / p
     for _ in range(ROUNDS):
-        inside = (basis.T @ (basis @ point)).reshape(p, p)
+        inside = _project(basis, point)
         trace = float(np.trace(inside))
         if trace < 1e-9:
             return None
         values, vectors = np.linalg.eigh(inside / trace)
         if values[0] > -1e-7:
             return np.asarray(inside / trace)
-        point = ((vectors * np.maximum(values, 0.0)) @ vectors.T).ravel()
+        point = (vectors * np.maximum(values, 0.0)) @ vectors.T
     return None
+
+
+def _rank_one(basis: Array) -> Array:
+    """Unit vectors v `(D, p)` whose `v vᵀ` lie in the span: those found from the axes and from a few other directions."""
+    p = round(float(np.sqrt(basis.shape[1])))
+    starts = np.concatenate([np.eye(p), np.random.default_rng(0).standard_normal((2 * p, p))])
+    found: list[Array] = []
+    for v in starts:
+        for _ in range(ROUNDS):
+            last, v = v, np.linalg.eigh(_project(basis, np.outer(v, v)))[1][:, -1]
+            if 1.0 - abs(float(last @ v)) / float(np.linalg.norm(last)) < 1e-15:
+                break
+        outer = np.outer(v, v)
+        new = all(abs(float(v @ other)) < 1.0 - 1e-6 for other in found)
+        if new and len(found) < p and np.linalg.norm(outer - _project(basis, outer)) < 1e-6:
+            found.append(v)
+    return np.array(found).reshape(len(found), p)

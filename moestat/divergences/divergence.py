@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moestat.distributions import Empirical, Law
+from moestat.distributions import Law
 from moestat.divergences.densities import (
     ConditionalDensity,
     FittedEstimator,
     density_of,
     gate_transitions,
 )
-from moestat.divergences.expectation import MOST_SOBOL_FEATURES, expect, monte_carlo
+from moestat.divergences.expectation import expect, has_quadrature, monte_carlo
 from moestat.divergences.families import Support, check_comparable, components_of, family_of, support_of
 from moestat.divergences.integrands import Integrand, hellinger_integrand, kl_integrand, total_variation_integrand
 from moestat.divergences.joint import Everywhere, FeatureLaw, has_law_of_x, law_of_x
@@ -176,8 +176,7 @@ def _average(
     support = check_comparable(truth, estimate)
     outcomes = _outcomes(truth, support, trials)
     laws = (law_of_x(truth), law_of_x(estimate)) if x is None else None
-    d = int(x.n_features) if x is not None else truth.n_features
-    exact_in_x = isinstance(x, Empirical) or d <= (MOST_SOBOL_FEATURES if laws is None else 1)
+    exact_in_x = truth.n_features == 1 if x is None else has_quadrature(x)
     if support.kind not in _ONE_NUMBER or not (exact_in_x or outcomes is not None):
         return _sampled(truth, estimate, x, laws, integrand, rng)
     # Every rule sees the same points x.

@@ -37,7 +37,7 @@ KRONROD = np.array([*_HALF_KRONROD, 0.209482141084727828012999174891714, *_HALF_
 GAUSS = np.zeros(15)
 GAUSS[1::2] = [*_HALF_GAUSS, 0.417959183673469387755102040816327, *_HALF_GAUSS[::-1]]
 
-MOST_SOBOL_FEATURES = 4
+_MOST_SOBOL_FEATURES = 4
 _FIRST_PANELS = 4
 _MOST_PANELS = 4000
 _ROUNDS = 40
@@ -94,9 +94,15 @@ def expect(
                 f"got {law!r}."
             )
         return _gauss_kronrod(f, law, breaks, rtol)  # type: ignore[arg-type]
-    if law.n_features <= MOST_SOBOL_FEATURES and hasattr(law, "quantiles"):
+    if has_quadrature(law):
         return _sobol(f, law, max(rtol, 1e-3), rng)  # type: ignore[arg-type]
     return monte_carlo(f, law, rng)
+
+
+def has_quadrature(law: Law) -> bool:
+    """Whether expectations under a law of x are sums over few points: one feature, up to four in a cube, or a sample."""
+    few = law.n_features <= _MOST_SOBOL_FEATURES and hasattr(law, "quantiles")
+    return isinstance(law, Empirical) or law.n_features == 1 or few
 
 
 def _blocks(rows: Array, size: int = _ROWS_AT_ONCE) -> list[Array]:

@@ -57,7 +57,7 @@ class Integrand:
         weight = np.exp(np.where(far, log_q - _FAR, log_p) + log_weight)
         bounded = np.minimum(d, _FAR)
         rise = np.expm1(bounded)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             value = np.where(weight > 0.0, weight * self.formula(bounded, rise), 0.0)
         return value, np.where(far, 0.0, weight), weight * rise, d
 

@@ -24,6 +24,7 @@ _ROUNDS = 25
 _MOST_NUMBERS = 150_000
 # A difference of the masses of p and q below this is rounding.
 _ROUNDING = 1e-14
+_FOR_GOOD = 1e-6
 # Beyond the bulk a unit of the line is a factor e in y: heavy tails end at this many units.
 _END_OF_TAIL = 300.0
 _TAIL_PANELS = np.array([0.004, 0.02, 0.08, 0.3, 1.0])
@@ -66,11 +67,11 @@ def by_panels(
         rows = np.concatenate([rows[~split], at])
         left, right = np.concatenate([left[~split], new_left]), np.concatenate([right[~split], new_right])
         found = _Found(*(np.concatenate([old[~split], more]) for old, more in zip(found, new, strict=True)))
-    value, error, mass, gain = (_totals(rows, part, n) for part in found[:4])
+    value, error, mass, gain, spread = (_totals(rows, part, n) for part in found[:5])
     if line.stretched:
         outermost = (left == extent[0][rows]) | (right == extent[1][rows])
         error += 2.0 * _totals(rows, np.where(outermost, found.value, 0.0), n)
-    return np.stack([value, error, missed(value, mass, gain, marginals)], axis=1)
+    return np.stack([value, error, missed(integrand, value, mass, gain, spread, marginals)], axis=1)
 
 
 def _totals(rows: Rows, part: Array, n: int) -> Array:
@@ -78,22 +79,39 @@ def _totals(rows: Rows, part: Array, n: int) -> Array:
     return np.asarray(np.bincount(rows, part, minlength=n), dtype=np.float64)
 
 
-def missed(value: Array, mass: Array, gain: Array, marginals: tuple[Array, Array] | None) -> Array:
-    """Error (q,) that the masses ``∫p`` and ``∫(q - p)`` reveal, which should be 1 and 0, or those of the marginals."""
+def missed(
+    integrand: Integrand,
+    value: Array,
+    mass: Array,
+    gain: Array,
+    spread: Array,
+    marginals: tuple[Array, Array] | None,
+) -> Array:
+    """Error (q,) that masses reveal: ``∫p`` should be 1 and ``∫(q - p)`` 0, or as the marginals say.
+
+    The second is compared with ``spread = ∫|q - p|``, as what is missed is of about the same kind as what is seen; masses that are missed for good,
+    where responses are closer to an end of the support than floating point numbers are, count as one more response.
+    """
     log_p, log_q = marginals if marginals is not None else (np.zeros(1), np.zeros(1))
-    own = np.exp(log_p)
-    share = np.abs(mass - own) / np.maximum(own, 1e-300)
-    lost: Array = share * value + np.maximum(np.abs(gain - (np.exp(log_q) - own)) - _ROUNDING, 0.0)
-    return lost
+    own, other = np.exp(log_p), np.exp(log_q)
+    gap = np.maximum(np.abs(gain - (other - own)) - _ROUNDING, 0.0)
+    lost: Array = value * (np.abs(mass - own) / np.maximum(own, 1e-300) + gap / np.maximum(spread, 1e-300))
+    with np.errstate(divide="ignore"):
+        rest = [
+            np.log(np.maximum(np.abs(1.0 - part) - _FOR_GOOD, 0.0))
+            for part in (mass / np.maximum(own, 1e-300), (mass + gain) / np.maximum(other, 1e-300))
+        ]
+    return lost + integrand.weighted(rest[0] + log_p, rest[1] + log_q)[0]
 
 
 class _Found(NamedTuple):
-    """Of every panel: the integral, its error, ``∫p``, ``∫(q - p)``, and where to split it."""
+    """Of every panel: the integral, its error, ``∫p``, ``∫(q - p)``, ``∫|q - p|``, and where to split the panel."""
 
     value: Array
     error: Array
     mass: Array
     gain: Array
+    spread: Array
     cut: Array
 
 
@@ -221,17 +239,17 @@ def _integrals(
         if marginals is not None:
             log_p, log_q = (log + m[at][:, None] for log, m in zip((log_p, log_q), marginals, strict=True))
         value, mass, gain, d = integrand.weighted(log_p, log_q, slope)
-        kronrod = half * (value @ KRONROD)
-        error = np.abs(kronrod - half * (value @ GAUSS))
+        total, own, rise, spread = (half * (part @ KRONROD) for part in (value, mass, gain, np.abs(gain)))
+        error = np.abs(total - half * (value @ GAUSS))
         cut = centre + half * _root(d) if integrand.kinked else centre
-        parts.append((kronrod, error, half * (mass @ KRONROD), half * (gain @ KRONROD), cut))
+        parts.append((total, error, own, rise, spread, cut))
     return _Found(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def _root(d: Array) -> Array:
     """Where ``d`` (m,15), known at the nodes, first changes sign, by linear interpolation, in (-1, 1); 0 where it does not."""
     low, high = d[:, :-1], d[:, 1:]
-    changes = (low * high < 0.0) & np.isfinite(low) & np.isfinite(high)
+    changes = ((low < 0.0) != (high < 0.0)) & np.isfinite(low) & np.isfinite(high)
     at = changes.argmax(axis=1)[:, None]
     below, above = (np.take_along_axis(part, at, axis=1)[:, 0] for part in (low, high))
     start, width = NODES[at[:, 0]], np.diff(NODES)[at[:, 0]]

@@ -149,5 +149,5 @@ def _sums(
     if marginals is not None:
         log_p, log_q = (log + m[:, None] for log, m in zip((log_p, log_q), marginals, strict=True))
     value, mass, gain, _ = integrand.weighted(log_p, log_q)
-    total = value.sum(axis=1)
-    return np.stack([total, missed(total, mass.sum(axis=1), gain.sum(axis=1), marginals)], axis=1)
+    total, own, rise, spread = (part.sum(axis=1) for part in (value, mass, gain, np.abs(gain)))
+    return np.stack([total, missed(integrand, total, own, rise, spread, marginals)], axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -137,7 +138,15 @@ class FittedMoE(BaseEstimator):  # type: ignore[misc]
     def predict(self, X: ArrayLike, offset: ArrayLike | None = None) -> Array:
         """Mean response `Σ_k π_k(x) μ_k(x)`, `(n,)` or `(n, D)`; `offset (n,)` is added to the experts' first predictor."""
         X = self._X(X)
-        return self.model_.mean(X, offset)
+        out = self.model_.mean(X, offset)
+        if not np.isfinite(out).all():
+            warnings.warn(
+                "the mean of an expert does not exist or overflows (a Student t with at most one degree of freedom, say); "
+                "use predict_quantile(X, 0.5).",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return out
 
     def gate_proba(self, X: ArrayLike) -> Array:
         """Gate probabilities `π_k(x)`, `(n, K)`."""
@@ -243,7 +252,7 @@ class FittedMoE(BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        cov_type : {"observed", "opg", "sandwich", "cluster"}
+        cov_type : {"observed", "opg", "sandwich", "cluster", "classical"}
         groups : (n,) array
             Cluster labels for `"cluster"`.
         """

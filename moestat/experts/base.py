@@ -239,6 +239,10 @@ class BaseExpert:
         """`resp · ∂log f` `(m, K, B)` and `resp · (∂²log f + ∂log f ∂log fᵀ)` for the lower-triangular pairs of predictors."""
         raise NotImplementedError
 
+    def weighted_slopes(self, scale: Array, block: Block, ws: dict[str, Array], kernels: ModuleType) -> Array:
+        """The first of `weighted_derivatives` alone."""
+        return self.weighted_derivatives(scale, block, ws, kernels)[0]
+
     def accumulators(self, n_experts: int, n_predictors: int, q: int) -> dict[str, Array]:
         """Zero statistics of the M-step, additive over rows; `moments[:, 0]` is the mass of each expert."""
         raise NotImplementedError
@@ -303,6 +307,10 @@ class Expert(FormulaBlocks, BaseExpert):
     def derivatives(self, y: Array, eta: Array, extra: Array) -> tuple[Array, Array]:
         """First `(m, K, B)` and second `(m (m+1)/2, K, B)` derivatives of `log f` in (η, v)."""
         raise NotImplementedError
+
+    def slopes(self, y: Array, eta: Array, extra: Array) -> Array:
+        """First derivatives `(m, K, B)` alone; a subclass gives a formula where that saves time."""
+        return self.derivatives(y, eta, extra)[0]
 
     def sample(self, eta: Array, extra: Array, rng: np.random.Generator) -> Array:
         """One response for each column of `eta (d, B)`, `extra (c, B)`: `(cols, B)`."""

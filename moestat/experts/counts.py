@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -12,10 +13,12 @@ from scipy.special import digamma, gammaln, polygamma
 
 from moestat.experts.base import Array, Expert, first_bad
 from moestat.experts.special import LARGE, LOG_ROOT_2PI, STIRLING
+from moestat.kernels.functions import exp, log, log1p
 
 SERIES = np.array(STIRLING)
 POWERS = 2.0 * np.arange(len(STIRLING)) + 1.0
 LARGEST = 300.0  # log means beyond it count as this
+TABLE = 1024  # counts below it are looked up
 RARE = 1e-3  # probability or mean from which a search starts where the data say zero
 MOST = 1e300  # where a search for a quantile ends
 FUZZ = 64 * np.finfo(float).eps  # a level that the distribution function misses by rounding is reached
@@ -74,18 +77,17 @@ def is_count(y: Array) -> NDArray[np.bool_]:
 
 def mean_of(eta: Array) -> Array:
     """The mean `exp η`, which is neither zero nor so large that its square is not a number."""
-    return np.exp(np.clip(eta, -LARGEST, LARGEST))
+    return exp(np.clip(eta, -LARGEST, LARGEST))
 
 
 def log_near(relative: Array, otherwise: Array) -> Array:
     """`log(1 + relative)` where that is not far from zero, `otherwise` elsewhere."""
-    near = np.abs(relative) < 0.5
-    return np.where(near, np.log1p(np.where(near, relative, 0.0)), otherwise)
+    return np.where(np.abs(relative) < 0.5, log1p(np.clip(relative, -0.5, 0.5)), otherwise)
 
 
 def log_excess(k: Array, eta: Array, mu: Array) -> Array:
     """`log(k/μ)` for k > 0; where k is near μ, of the rounded `μ = exp η`."""
-    return -log_near((mu - k) / k, np.minimum(eta, LARGEST) - np.log(k))
+    return -log_near((mu - k) / k, np.minimum(eta, LARGEST) - log(k))
 
 
 def tabulated(k: Array, function: Callable[[Array], Array]) -> Array:
@@ -123,6 +125,17 @@ def _odd_powers(x: Array, coefficients: Array) -> Array:
 
 def log_peak(k: Array) -> Array:
     """`k log k - k - log k!`, the log-probability of k under the Poisson distribution with mean k."""
+    if np.max(k, initial=0.0) < TABLE:
+        return np.asarray(_log_peaks()[np.asarray(k).astype(np.intp)])
+    return _log_peak(k)
+
+
+@cache
+def _log_peaks() -> Array:
+    return _log_peak(np.arange(float(TABLE)))
+
+
+def _log_peak(k: Array) -> Array:
     positive = np.maximum(k, 1.0)
     return np.where(k > 0.0, -0.5 * np.log(positive) - LOG_ROOT_2PI - remainder(positive), 0.0)
 

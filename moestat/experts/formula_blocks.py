@@ -24,6 +24,7 @@ class FormulaBlocks:
     tied: bool
     log_density: Any
     derivatives: Any
+    slopes: Any
     scale_limits: Any
     scale_index: Any
 
@@ -39,17 +40,15 @@ class FormulaBlocks:
         self, scale: Array, block: Block, ws: dict[str, Array], kernels: ModuleType
     ) -> tuple[Array, Array]:
         """See `BaseExpert.weighted_derivatives`."""
-        first, second = self.derivatives(block.y[:, block.start : block.stop], ws["kept"], extra_of(scale))
-        resp, out, pairs = ws["resp"], ws["first"], ws["second"]
-        position = 0
-        for i in range(len(first)):
-            for j in range(i + 1):
-                np.multiply(first[i], first[j], out=pairs[position])
-                pairs[position] += second[position]
-                pairs[position] *= resp
-                position += 1
-        np.multiply(first, resp, out=out)
-        return out, pairs
+        slope, bend = self.derivatives(block.y[:, block.start : block.stop], ws["kept"], extra_of(scale))
+        slope, bend = np.ascontiguousarray(slope), np.ascontiguousarray(bend)
+        kernels.formula_derivatives(slope, bend, ws["resp"], ws["first"], ws["second"])
+        return ws["first"], ws["second"]
+
+    def weighted_slopes(self, scale: Array, block: Block, ws: dict[str, Array], kernels: ModuleType) -> Array:
+        """See `BaseExpert.weighted_slopes`."""
+        slope = self.slopes(block.y[:, block.start : block.stop], ws["kept"], extra_of(scale))
+        return np.multiply(slope, ws["resp"], out=ws["first"])
 
     def accumulators(self, n_experts: int, n_predictors: int, q: int) -> dict[str, Array]:
         """Zero sums of gradient and Hessian of `Σ r log f` in each expert's coefficients and scalars, and its value."""
@@ -70,18 +69,19 @@ class FormulaBlocks:
     ) -> None:
         """Add a block; `resp` in the workspace is weighted."""
         a, b, phi, resp = block.start, block.stop, block.expert_features, ws["resp"]
-        first, second = self.derivatives(block.y[:, a:b], ws["kept"], extra_of(scale))
+        slope, bend = self.derivatives(block.y[:, a:b], ws["kept"], extra_of(scale))
+        first, second = np.multiply(slope, resp, out=ws["first"]), np.multiply(bend, resp, out=ws["second"])
         d = len(ws["kept"])
         acc["moments"][:, 0] += resp.sum(axis=1)
         acc["expert_value"] += (resp * np.where(resp > 0.0, ws["log_density"], 0.0)).sum(axis=1)
         position = 0
         for i in range(len(first)):
             if i < d:
-                kernels.weighted_moments(phi, resp * first[i], a, b, acc["slope"][i])
+                kernels.weighted_moments(phi, first[i], a, b, acc["slope"][i])
             else:
-                acc["scalar_slope"][i - d] += (resp * first[i]).sum(axis=1)
+                acc["scalar_slope"][i - d] += first[i].sum(axis=1)
             for j in range(i + 1):
-                weighted = resp * second[position]
+                weighted = second[position]
                 if i < d:
                     kernels.weighted_grams(phi, weighted, a, b, acc["mean_mean"][position])
                 elif j < d:
@@ -117,8 +117,9 @@ class FormulaBlocks:
             for j in range(i + 1):
                 hessian[:, row, d * q + j] = hessian[:, d * q + j, row] = acc["scale_scale"][i * (i + 1) // 2 + j]
         index = self.scale_index(k, d)
-        if c and k > 1 and self.tied:
-            move = _tied_ascent(gradient, hessian, c)
+        shared = int((index == index[0]).all(axis=0).sum()) if k > 1 and self.tied else 0
+        if shared:
+            move = _tied_ascent(gradient, hessian, shared)
         else:
             gradient[:, d * q :][index < 0] = 0.0
             move = np.stack([ascent(g, h) for g, h in zip(gradient, hessian, strict=True)])
@@ -149,7 +150,7 @@ def ascent(gradient: Array, hessian: Array) -> Array:
 
 
 def _tied_ascent(gradient: Array, hessian: Array, c: int) -> Array:
-    """One step for all experts together, whose scalars are equal."""
+    """One step for all experts together, whose last c scalars are equal."""
     k, p = gradient.shape
     linear = p - c
     join = np.zeros((k * p, k * linear + c))

@@ -107,7 +107,7 @@ class InverseGaussianExpert(ContinuousExpert):
         half = 0.5 * np.square(rng.standard_normal(eta.shape)) * np.exp(eta - extra[:1])
         log_large = np.log1p(half + np.sqrt(half) * np.sqrt(2.0 + half))
         small = rng.random(eta.shape) * (1.0 + np.exp(-log_large)) < 1.0
-        return np.exp(eta + np.where(small, -log_large, log_large))
+        return np.asarray(np.exp(eta + np.where(small, -log_large, log_large)))
 
     def origin(self, y: Array, weight: Array) -> tuple[Array, Array]:
         """The log of the mean, and the shape of the best constant fit: `1/λ` is the average of `1/y - 1/μ`."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from moestat.experts.base import Array, Expert, first_bad
 from moestat.experts.counts import RARE, is_count, log_multinomial
+from moestat.kernels.functions import exp, log_total
 
 
 @dataclass(frozen=True)
@@ -109,16 +110,14 @@ class MultinomialExpert(Expert):
 
     def log_proba(self, eta: Array) -> Array:
         """`log f(s)` for every class, `(C, K, B)`; none is minus infinity, and those near zero keep their digits."""
-        z = np.concatenate([eta, np.zeros_like(eta[:1])])
-        largest = z.argmax(axis=0)[None]
-        z -= np.take_along_axis(z, largest, axis=0)
-        others = np.exp(z)
-        np.put_along_axis(others, largest, 0.0, axis=0)
-        return np.asarray(z - np.log1p(others.sum(axis=0)))
+        z = _below_largest(eta)
+        return np.asarray(z - log_total(z))
 
     def class_proba(self, eta: Array) -> Array:
         """`f(s)` for every class, `(C, K, B)`."""
-        return np.exp(self.log_proba(eta))
+        out = exp(_below_largest(eta))
+        out /= out.sum(axis=0)
+        return out
 
     def log_density(self, y: Array, eta: Array, extra: Array) -> Array:
         """`log f` of a code, or of counts with their multinomial coefficient."""
@@ -128,18 +127,25 @@ class MultinomialExpert(Expert):
             return np.where(valid, log_multinomial(np.where(valid, y, 0.0), log_p), -np.inf)
         out = np.full(log_p.shape[1:], -np.inf)
         for s, value in enumerate(log_p):
-            out = np.where(y[0] == s, value, out)
+            np.copyto(out, value, where=y[0] == s)
         return out
 
     def derivatives(self, y: Array, eta: Array, extra: Array) -> tuple[Array, Array]:
         """`y_s - n f_s` and `-n f_s (1[s = l] - f_l)`."""
-        log_p = self.log_proba(eta)
-        p, rest = np.exp(log_p), -np.expm1(log_p)
+        p = self.class_proba(eta)
         counts = self._counts(y, len(p))
         n = counts.sum(axis=0)
-        first = [counts[s] * rest[s] - (n - counts[s]) * p[s] for s in range(len(eta))]
-        second = [-n * p[s] * (rest[s] if s == t else -p[t]) for s in range(len(eta)) for t in range(s + 1)]
-        return np.stack(first), np.stack(second)
+        first, second = _slopes(p, counts, n), []
+        for s in range(len(eta)):
+            scaled = n * p[s]
+            second += [scaled * p[t] for t in range(s)] + [-scaled * _rest(p, s)]
+        return first, np.stack(second)
+
+    def slopes(self, y: Array, eta: Array, extra: Array) -> Array:
+        """`y_s - n f_s`."""
+        p = self.class_proba(eta)
+        counts = self._counts(y, len(p))
+        return _slopes(p, counts, counts.sum(axis=0))
 
     def moments(self, eta: Array, extra: Array) -> tuple[Array, Array]:
         """Mean and variance of the indicators of the classes, `(C, K, B)` each: `f_s` and `f_s (1 - f_s)`."""
@@ -181,3 +187,20 @@ class MultinomialExpert(Expert):
     def _counts(y: Array, n_classes: int) -> Array:
         """Counts `(C, …)` of `y (cols, …)`, which may be codes."""
         return y if len(y) > 1 else np.stack([np.where(y[0] == s, 1.0, 0.0) for s in range(n_classes)])
+
+
+def _below_largest(eta: Array) -> Array:
+    """The log odds of all classes less the largest of them."""
+    z = np.concatenate([eta, np.zeros_like(eta[:1])])
+    z -= z.max(axis=0)
+    return z
+
+
+def _rest(p: Array, s: int) -> Array:
+    """`1 - p_s` without cancellation."""
+    return np.asarray(p[:s].sum(axis=0) + p[s + 1 :].sum(axis=0))
+
+
+def _slopes(p: Array, counts: Array, n: Array) -> Array:
+    """`y_s - n p_s`, as `y_s (1 - p_s) - (n - y_s) p_s`, for every class but the last."""
+    return np.stack([counts[s] * _rest(p, s) - (n - counts[s]) * p[s] for s in range(len(p) - 1)])

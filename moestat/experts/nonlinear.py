@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -128,7 +128,7 @@ class NonlinearExpert(NormalExpert):
         """One response for each column, `(1, B)`."""
         return super().sample(self._mean(eta, extra[:, None]), extra[-1:], rng)
 
-    # -- starts and M-step --------------------------------------------------------------------------------------------
+    # -- starts -------------------------------------------------------------------------------------------------------
 
     def first_coefficients(self, y: Array, weight: Array, phi: Array) -> tuple[Array, Array]:
         """See `NonlinearMean.first_coefficients`, and the standard deviation that is left."""
@@ -141,16 +141,3 @@ class NonlinearExpert(NormalExpert):
         """About the best constant fit."""
         coef, scale = self.first_coefficients(y, weight, np.ones((1, len(y))))
         return coef[:, 0], scale
-
-    def maximise(
-        self, coef: Array, scale: Array, acc: dict[str, Array], floor: Array, step: float = 1.0
-    ) -> tuple[Array, Array]:
-        """A Newton step of every expert; a tied standard deviation takes that of the residuals before it."""
-        if not self.tied:
-            return super().maximise(coef, scale, acc, floor, step)
-        moved, new = replace(self, tied=False).maximise(coef, scale, acc, floor, step)
-        mass = max(float(acc["moments"][:, 0].sum()), 1e-300)
-        square = np.exp(2.0 * scale[0, -1]) * (1.0 + float(acc["scalar_slope"][-1].sum()) / mass)  # Σ r (z² - 1)
-        low, high = self.scale_limits(floor)[:, -1]
-        new[:, -1] = np.clip(0.5 * np.log(max(square, 1e-300)), low, high)
-        return moved, new

@@ -53,7 +53,8 @@ class PoissonExpert(CountExpert):
         """`y η - exp η - log y!`, as the peak at μ = y less half the deviance, so that large counts do not cancel."""
         valid = is_count(y[0])
         k, mu = np.where(valid, y[0], 0.0), mean_of(eta[0])
-        return np.where(valid, log_peak(k) - k * log_excess(np.maximum(k, 1.0), eta[0], mu) + (k - mu), -np.inf)
+        out = log_peak(k) - k * log_excess(np.maximum(k, 1.0), eta[0], mu) + (k - mu)
+        return out if valid.all() else np.where(valid, out, -np.inf)
 
     def derivatives(self, y: Array, eta: Array, extra: Array) -> tuple[Array, Array]:
         """`y - μ` and `-μ`."""

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma, erfcx, gammaln, polygamma
 
+from moestat.kernels.functions import log1p
+
 Array = NDArray[np.float64]
 
 LOG_ROOT_2PI = 0.9189385332046727418
@@ -41,7 +43,7 @@ def log1p_excess(x: Array) -> Array:
     square, series = r * r, np.zeros_like(r)
     for k in range(25, 1, -2):
         series = 1.0 / k + square * series
-    return np.where(small == x, r * (small - 2.0 * square * series), x - np.log1p(x))
+    return np.where(small == x, r * (small - 2.0 * square * series), x - log1p(x))
 
 
 def _odd_series(x: Array, coefficients: tuple[float, ...]) -> Triple:

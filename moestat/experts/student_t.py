@@ -19,6 +19,7 @@ from moestat.experts.continuous import (
     weighted_quantiles,
 )
 from moestat.experts.special import LOG_ROOT_2PI, UNDERFLOW, half_step, log1p_excess, log_decay, patch
+from moestat.kernels.functions import log1p
 
 DF = Scalar(
     "expert_df",
@@ -98,7 +99,7 @@ class StudentTExpert(LocationScaleExpert):
         in_shape: tuple[Array, ...] = ()
         if self.df is None:
             _, first, second = half_step(0.5 * nu)
-            excess = np.where(u < 1.0, u * p - log1p_excess(u), np.log1p(u) - p)  # log(1 + u) - u/(1 + u)
+            excess = np.where(u < 1.0, u * p - log1p_excess(u), log1p(u) - p)  # log(1 + u) - u/(1 + u)
             in_shape = (
                 first + 0.5 * (p - nu * excess),
                 -zq * score / nu,
@@ -145,7 +146,8 @@ def log_density(z: Array, nu: Array) -> Array:
     """The standard log-density."""
     w = np.abs(z) / np.sqrt(nu)
     # log(1 + w²), also where w² is not a number any more
-    log_term = np.log1p(np.square(np.minimum(w, 1e8))) + 2.0 * np.log(np.maximum(w, 1e8) / 1e8)
+    log_term = log1p(np.square(np.minimum(w, 1e8)))
+    log_term = patch(log_term, w > 1e8, lambda w: 2.0 * np.log(w), w)
     return half_step(0.5 * nu)[0] - LOG_ROOT_2PI - 0.5 * (nu + 1.0) * log_term
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from moestat.gates.base import Array, Gate
 from moestat.gates.scores import ScoreGate
+from moestat.kernels.functions import exp, log1p, log_total
 
 Mask = NDArray[np.bool_]
 
@@ -24,38 +25,36 @@ def log_softmax(scores: Array, active: Mask | None = None) -> Array:
     Complex scores pass, for complex steps.
     """
     real = scores.real if active is None else np.where(active, scores.real, -np.inf)
-    top = real.argmax(axis=0)[None]
-    moved = scores - np.take_along_axis(scores, top, axis=0)
+    moved = scores - real.max(axis=0)
     if active is not None:
         moved = np.where(active, moved, -np.inf)
-    others = np.exp(moved)
-    np.put_along_axis(
-        others, top, 0.0, axis=0
-    )  # log1p of the rest, so that a log-probability near zero keeps its digits
-    return np.asarray(moved - np.log1p(others.sum(axis=0)))
+    return np.asarray(moved - log_total(moved))
 
 
 def log_sigmoid(scores: Array) -> Array:
     """`log σ(s) = -log(1 + exp(-s))` without overflow; complex scores pass."""
     positive = scores.real > 0.0
-    return np.asarray(np.where(positive, 0.0, scores) - np.log1p(np.exp(np.where(positive, -scores, scores))))
+    return np.asarray(np.where(positive, 0.0, scores) - log1p(exp(np.where(positive, -scores, scores))))
 
 
 def softmax_jacobian(log_prob: Array) -> Array:
-    """`∂ log π_k/∂s_j = δ_kj - π_j`, `(K, K, B)`."""
-    k = np.arange(len(log_prob))
-    out = np.repeat(-np.exp(log_prob)[None], len(log_prob), axis=0)
-    out[k, k] = -np.expm1(log_prob)
-    return out
+    """`∂ log π_k/∂s_j = δ_kj - π_j`, `(K, K, B)`; the diagonal is the sum of the others, which does not cancel."""
+    out = np.repeat(-exp(log_prob)[None], len(log_prob), axis=0)
+    return _rows_to_zero(out)
 
 
 def softmax_curvature(log_prob: Array, total: Array) -> Array:
     """`-(diag π - ππᵀ) total`, `(K, K, B)`, for the sum of the weights `total (B,)`."""
-    prob = np.exp(log_prob)
-    k = np.arange(len(log_prob))
-    out = prob[:, None] * prob * total
-    out[k, k] = prob * np.expm1(log_prob) * total
-    return np.asarray(out)
+    prob = exp(log_prob)
+    return _rows_to_zero(prob[:, None] * (prob * total))
+
+
+def _rows_to_zero(matrix: Array) -> Array:
+    """`matrix (K, K, B)` with the diagonal that makes rows sum to zero, in place."""
+    k = np.arange(len(matrix))
+    matrix[k, k] = 0.0
+    matrix[k, k] = -matrix.sum(axis=1)
+    return matrix
 
 
 def ranks(values: Array) -> NDArray[np.int64]:

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from moestat.gates.base import Array
 from moestat.gates.masked import log_sigmoid, log_softmax, softmax_curvature, softmax_jacobian
 from moestat.gates.sigmoid import SigmoidScores, diagonal
+from moestat.kernels.functions import expit
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from moestat.mixture import ConditionalMixture
 
 FloatArray = npt.NDArray[np.float64]
-CovType = Literal["observed", "opg", "sandwich", "cluster"]
+CovType = Literal["observed", "opg", "sandwich", "cluster", "classical"]
 
 _ROWS = 16384
 
@@ -58,8 +58,10 @@ def infer(
     - ``sandwich``: :math:`J^{-1} (\sum_i w_i^2 s_i s_i^\top) J^{-1}`.  The model may be wrong; weights of sampling.
     - ``cluster``: :math:`J^{-1} (\sum_g t_g t_g^\top) J^{-1}` with :math:`t_g = \sum_{i \in g} w_i s_i`.
       Rows of a group may depend on each other.
+    - ``classical``: :math:`s^2 (\sum_i w_i \nabla f_i \nabla f_i^\top)^{-1}`, :math:`s^2 = \sum_i w_i e_i^2/(n - p)`, for regression functions
+      fitted by least squares: what textbooks of nonlinear regression, and ``nls`` of R, print.
 
-    No finite-sample factor is applied: at one expert ``sandwich`` is the HC0 of least squares (White 1982), and
+    No other finite-sample factor is applied: at one expert ``sandwich`` is the HC0 of least squares (White 1982), and
     ``cluster`` with one row a group is ``sandwich``.
 
     Where the information is singular (more experts than the data show, separated gate, collinear features) the
@@ -76,7 +78,7 @@ def infer(
         "sandwich" and "cluster"; ``nobs`` is their sum.
     offset : array-like of shape (n,), optional
         Of the fit.
-    cov_type : {"observed", "opg", "sandwich", "cluster"}
+    cov_type : {"observed", "opg", "sandwich", "cluster", "classical"}
     groups : array-like of shape (n,), optional
         Cluster labels; needed by, and only allowed with, ``cov_type="cluster"``.
     feature_names : sequence of str, optional
@@ -135,6 +137,8 @@ def infer(
     jacobian = coordinates.jacobian @ moves
     objective, theta = inner.objective(X, y, weights, offset=offset)
     loglik, gradient, hessian = objective.derivatives(theta)
+    if cov_type == "classical":
+        hessian = _classical(objective, theta)
     reference = coordinates.reference @ moves**2
     bread = invert_information(-(moves.T @ hessian @ moves), reference=reference)
     _, slope, curvature = gate_penalty(inner.layout, theta, gate_l2)
@@ -144,7 +148,7 @@ def infer(
         peak = invert_information(-(moves.T @ (hessian - curvature) @ moves), reference=reference)
     decrement = 0.5 * float(score @ peak.covariance @ score)
     inverse, covariance = bread, bread.covariance
-    if cov_type != "observed":
+    if cov_type not in ("observed", "classical"):
         blocks = _score_blocks(inner, X, y, offset, moves)
         if cov_type == "opg":
             inverse = invert_information(outer_product(blocks, weights), reference=reference)
@@ -178,6 +182,13 @@ def infer(
     linear = coordinates.n_gate and not mixture.gate.raw_features  # others have no log-odds for a standard deviation
     gate_error = float(np.sqrt(np.linalg.eigvalsh(gate_covariance)[-1])) if linear else 0.0
     return _annotate(results, gate_error, gate_l2)
+
+
+def _classical(objective: Any, theta: FloatArray) -> FloatArray:
+    """The Gauss–Newton Hessian over the unbiased variance, of least squares."""
+    if not hasattr(objective, "classical_hessian"):
+        raise ValueError("cov_type='classical' is for least squares; a likelihood has 'observed', 'opg', 'sandwich', 'cluster'.")
+    return np.asarray(objective.classical_hessian(theta))
 
 
 def _score_blocks(
@@ -230,6 +241,9 @@ def _header(mixture: Any, response_name: str | None, certificate: Any) -> dict[s
         component = getattr(mixture, part, None)
         if component is not None:
             header[label] = str(getattr(component, "name", component))
+    noise = getattr(mixture, "noise_std", None)
+    if noise is not None:
+        header["Noise (std):"] = f"{noise:.6g}"
     if certificate is not None:
         state = "certified" if certificate.certified else "NOT certified"
         header["Maximum:"] = f"{state} ({certificate.n_agree} of {certificate.n_followed} runs)"

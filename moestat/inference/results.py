@@ -88,7 +88,7 @@ class InferenceResults:
     fixed : tuple of str
         Parameters at an active bound; they are taken as known and have no standard error.
     cov_type : str
-        "observed", "opg", "sandwich" or "cluster".
+        "observed", "opg", "sandwich", "cluster" or "classical".
     llf : float
         Log-likelihood (weighted).
     nobs : float

@@ -30,6 +30,7 @@ _COVARIANCE = {
     "opg": "outer product of scores",
     "sandwich": "sandwich (robust)",
     "cluster": "sandwich, clustered",
+    "classical": "Gauss-Newton, n - p",
 }
 
 

@@ -71,16 +71,26 @@ def _log(x):
 
 @njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy")
 def exp_rows(x, out):
-    """out = exp(x) elementwise, by the kernels' own exponential (for tests)."""
+    """out = exp(x) elementwise for x <= 709, zero below -708; not a number stays one."""
     for i in range(x.size):
-        out[i] = _exp(x[i])
+        value = _exp(x[i])
+        value = value if x[i] > -708.0 else 0.0
+        out[i] = value if x[i] == x[i] else np.nan
 
 
 @njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy")
 def log_rows(x, out):
-    """out = log(x) elementwise, by the kernels' own logarithm (for tests)."""
+    """out = log(x) elementwise for positive normal x."""
     for i in range(x.size):
         out[i] = _log(x[i])
+
+
+@njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy")
+def log1p_rows(x, out):
+    """out = log(1 + x) elementwise for -1 < x < 1e300; what rounding took from 1 + x is given back."""
+    for i in range(x.size):
+        u = 1.0 + x[i]
+        out[i] = _log(u) + (x[i] - (u - 1.0)) / u
 
 
 @njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy", inline="always")
@@ -424,6 +434,29 @@ def gaussian_derivatives(residual, log_scale, resp, first, second):
             s0[i] = r[i] * precision * (zz - 1.0)
             s1[i] = r[i] * g0 * (zz - 3.0)
             s2[i] = r[i] * (g1 * g1 - 2.0 * zz)
+
+
+@njit(cache=True, nogil=True, fastmath=SUMS, error_model="numpy")
+def formula_derivatives(slope, bend, resp, first, second):
+    """Derivatives `slope (m, K, B)` and `bend (m (m+1)/2, K, B)` of log f, multiplied by resp, into `first` and `second`.
+
+    first[i, k] = resp_k g_i; second[., k] = resp_k (h_ij + g_i g_j) for the pairs j <= i.
+    """
+    for k in range(resp.shape[0]):
+        r = resp[k]
+        row = 0
+        for i in range(slope.shape[0]):
+            gi = slope[i, k]
+            f = first[i, k]
+            for j in range(i + 1):
+                gj = slope[j, k]
+                h = bend[row, k]
+                s = second[row, k]
+                for b in range(r.size):
+                    s[b] = r[b] * (h[b] + gi[b] * gj[b])
+                row += 1
+            for b in range(r.size):
+                f[b] = r[b] * gi[b]
 
 
 @njit(cache=True, nogil=True, fastmath=SUMS, error_model="numpy")

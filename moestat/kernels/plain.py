@@ -90,6 +90,13 @@ def gaussian_derivatives(residual, log_scale, resp, first, second):
     second[2] = resp * (g[1] ** 2 - 2.0 * z * z)
 
 
+def formula_derivatives(slope, bend, resp, first, second):
+    """Derivatives of log f multiplied by resp: `first = resp g`, `second = resp (h + g gᵀ)`; see `fast.formula_derivatives`."""
+    rows, columns = np.tril_indices(len(slope))
+    np.multiply(resp, slope, out=first)
+    second[...] = resp * (bend + slope[rows] * slope[columns])
+
+
 def cross_grams(left, right, weights, start, stop, out):
     """out[k] += left diag(weights[k]) rightᵀ for two feature sets."""
     a = left[:, start:stop]

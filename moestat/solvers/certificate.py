@@ -159,7 +159,11 @@ def diagonalised(
         free &= among
     part = hessian if free.all() else hessian[np.ix_(free, free)]
     information, d = scaled_information(part, objective.raw)
-    values, vectors = np.linalg.eigh(information) if free.any() else (np.zeros(0), np.zeros((0, 0)))
+    try:
+        values, vectors = np.linalg.eigh(information) if free.any() else (np.zeros(0), np.zeros((0, 0)))
+    except np.linalg.LinAlgError:  # entries too far apart for the iteration: as if they had overflowed
+        none = np.zeros(0)
+        return LocalModel(value, gradient, hessian, np.ones(len(theta), dtype=bool), none, none, np.zeros((0, 0)), none)
     return LocalModel(value, gradient, hessian, free, d, values, vectors, vectors.T @ (gradient[free] / d))
 
 

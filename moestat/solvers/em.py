@@ -42,6 +42,13 @@ def ascend(objective: Objective, theta: Array, at: Pass) -> tuple[Array, Pass, b
             return candidate, new._replace(information=at.information) if settled else new, True
         if settled and length == 1.0:
             at = at._replace(information=objective.em_pass(theta).information)
+    if layout.gate.general and size:  # a sparse gate may lose by every step, however short: the experts alone
+        for length in GATE_STEPS[:-1]:
+            candidate = objective.maximise(theta, at, length)
+            candidate[:size] = theta[:size]
+            new = objective.em_pass(candidate)
+            if new.value > at.value + rounding:
+                return candidate, new, True
     return theta, at, False
 
 

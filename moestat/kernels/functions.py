@@ -1,0 +1,51 @@
+"""exp, log, log1p and what they make, of arrays: compiled where a fit has loaded the compiled kernels, NumPy's otherwise; equal to two ulp."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+SMALL = 512  # entries below which the call of a compiled function costs more than it saves
+
+
+def exp(x: Array) -> Array:
+    """`exp x` for x <= 709; complex numbers pass."""
+    return _compiled("exp_rows", np.exp, x)
+
+
+def log(x: Array) -> Array:
+    """`log x` for positive normal numbers."""
+    return _compiled("log_rows", np.log, x)
+
+
+def log1p(x: Array) -> Array:
+    """`log(1 + x)` for -1 < x < 1e300; complex numbers pass."""
+    return _compiled("log1p_rows", np.log1p, x)
+
+
+def expit(x: Array) -> Array:
+    """`1/(1 + exp(-x))`, to a small relative error at both ends."""
+    small = exp(-np.abs(x))
+    return np.asarray(np.where(x < 0.0, small, 1.0) / (1.0 + small))
+
+
+def log_total(z: Array) -> Array:
+    """`log Σ_k exp z_k` over the first axis, where the largest `z` is zero: its digits are kept also where all others are low."""
+    terms, below = exp(z), z.real < 0.0
+    return log1p((terms * below).sum(axis=0) + ((terms * ~below).sum(axis=0) - 1.0))
+
+
+def _compiled(name: str, otherwise: Callable[[Array], Array], x: Array) -> Array:
+    """Predictions alone do not load the compiled kernels, which takes longer than they do."""
+    compiled = getattr(sys.modules.get("moestat.kernels.fast"), name, None)
+    if compiled is None or np.size(x) < SMALL or x.dtype != np.float64:
+        return otherwise(x)
+    flat = np.ascontiguousarray(x).reshape(-1)
+    out = np.empty_like(flat)
+    compiled(flat, out)
+    return out.reshape(x.shape)
