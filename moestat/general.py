@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from moestat.blocks import Block
 from moestat.kernels.functions import exp
 from moestat.layout import Layout, Parameters
+from moestat.linalg import mirror
 from moestat.objective import Objective, Pass, Statistics
 
 Array = NDArray[np.float64]
@@ -82,9 +83,7 @@ class GeneralObjective(Objective):
         scores = weighted.sum(axis=0)
         if not second:
             none = np.empty(0)
-            return Slopes(
-                scores, expert.weighted_slopes(params.scale, block, ws, self.kernels), 1.0, none, none, none
-            )
+            return Slopes(scores, expert.weighted_slopes(params.scale, block, ws, self.kernels), 1.0, none, none, none)
         first, pairs = expert.weighted_derivatives(params.scale, block, ws, self.kernels)
         curved = np.einsum("ksb,ktb->stb", weighted, jac)
         if not gate.joint:
@@ -186,13 +185,14 @@ class GeneralObjective(Objective):
         rows = self._parameter_rows(slopes, jac)
         acc["score"] += rows @ (weight * slopes.factor)
         hessian = acc["hessian"]
-        hessian -= (rows * weight) @ rows.T
+        rows *= np.sqrt(weight)
+        hessian -= rows @ rows.T
         score_jac, expert_jac = jac
         s, p = layout.gate_index.shape
         k, d, q, c = layout.n_experts, layout.n_predictors, layout.q_expert, layout.n_scale
         n_gate, n_coef = s * p, k * d * q
         # gate and gate
-        block_gg = _grams(score_jac[:, None], slopes.score_pairs * weight, score_jac[None])
+        block_gg = self._gate_grams(score_jac, slopes.score_pairs * weight)
         hessian[:n_gate, :n_gate] += block_gg.swapaxes(1, 2).reshape(n_gate, n_gate)
         curved = self._score_curvature(params, block, slopes.scores * slopes.factor * weight)
         if curved is not None:
@@ -200,7 +200,7 @@ class GeneralObjective(Objective):
                 hessian[j * p : (j + 1) * p, j * p : (j + 1) * p] += curved[j]
         # gate and expert
         cross = slopes.cross * weight
-        coef = _grams(score_jac[:, None, None], cross[:, :d], expert_jac[None])  # (S, d, K, p, q)
+        coef = self._cross_grams(score_jac, cross[:, :d], expert_jac)  # (S, d, K, p, q)
         coef = coef.transpose(0, 3, 2, 1, 4).reshape(n_gate, n_coef)
         width = cross.shape[-1]
         scalar = np.matmul(score_jac, cross[:, d:].reshape(s, c * k, width).swapaxes(1, 2))  # (S, p, c K)
@@ -213,6 +213,28 @@ class GeneralObjective(Objective):
             params.coef, block_phi(block), slopes.experts[:d] * slopes.factor * weight
         )
         _add_experts(hessian, slopes.expert_pairs * weight, expert_jac, bent, layout)
+
+    def _gate_grams(self, jac: Array, weight: Array) -> Array:
+        """`Σ_b weight_st jac_s jac_tᵀ`, `(S, S, p, p)`, for symmetric weights `(S, S, B)`."""
+        if len(jac) > 1:
+            return _grams(jac[:, None], weight, jac[None])
+        s, p = len(weight), jac.shape[1]
+        rows, columns = np.tril_indices(s)
+        pairs = np.zeros((len(rows), p, p))
+        self.kernels.weighted_grams(np.ascontiguousarray(jac[0]), weight[rows, columns], 0, jac.shape[2], pairs)
+        out = np.empty((s, s, p, p))
+        out[rows, columns] = out[columns, rows] = mirror(pairs)
+        return out
+
+    def _cross_grams(self, gate: Array, weight: Array, expert: Array) -> Array:
+        """`Σ_b weight gate_s expert_dkᵀ`, `(S, d, K, p, q)`, for weights `(S, d, K, B)`."""
+        if len(gate) > 1 or expert.shape[:2] != (1, 1):
+            return _grams(gate[:, None, None], weight, expert[None])
+        flat = np.ascontiguousarray(weight).reshape(-1, weight.shape[-1])
+        out = np.zeros((len(flat), gate.shape[1], expert.shape[2]))
+        left, right = np.ascontiguousarray(gate[0]), np.ascontiguousarray(expert[0, 0])
+        self.kernels.cross_grams(left, right, flat, 0, flat.shape[1], out)
+        return out.reshape(*weight.shape[:-1], *out.shape[1:])
 
     def _score_curvature(self, params: Parameters, block: Block, weight: Array) -> Array | None:
         gate: Any = self.layout.gate
@@ -262,7 +284,7 @@ class GeneralObjective(Objective):
             slope = np.einsum("kb,ksb->sb", pull, jac)
             acc["gate_moments"] += np.einsum("sb,spb->sp", slope, np.broadcast_to(score_jac, (s, *score_jac.shape[1:])))
             pairs = np.einsum("ksb,ktb->stb", jac * law[:, None, :], jac)
-            acc["gate_information"] += _grams(score_jac[:, None], pairs, score_jac[None]).swapaxes(1, 2)
+            acc["gate_information"] += self._gate_grams(score_jac, pairs).swapaxes(1, 2)
 
         acc = self._sum(work, zero, params, self._width())
         penalty, slope, curvature = self._penalty(theta)

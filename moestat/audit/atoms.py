@@ -11,6 +11,7 @@ from scipy.special import expit
 
 from moestat.blocks import NONE, Block
 from moestat.experts.formula_blocks import extra_of
+from moestat.gates.activation import ActivationGate
 from moestat.gates.masked import SoftmaxScores
 from moestat.gates.prototype import GroupedSoftmax
 from moestat.gates.scores import ScoreGate
@@ -85,6 +86,7 @@ class Atom:
     def natural(self, rows: Any, cols: Any) -> Array:
         """Lengths that second derivatives would have as products of first ones."""
         rms = np.sqrt((self.first**2).mean(axis=1)) / np.sqrt((self.value**2).mean())
+        rms = np.maximum(rms, 1e-8)
         return np.asarray(rms[rows] * rms[cols] * np.linalg.norm(self.value))
 
 
@@ -120,7 +122,8 @@ def gate_pieces(model: ConditionalMixture, k: int, X: Array) -> Pieces:
         head = len(gamma) - gate.inner.n_scores(model.n_experts - gate.n_shared)
         gamma, names, k, gate = gamma[head:], names[head:], k - gate.n_shared, gate.inner
         gamma = gamma[:, : gate.n_coef(len(z))]
-    if not isinstance(gate, ScoreGate) or len(z) == 1:
+    reference = isinstance(gate, ActivationGate) and gate.reference and k == model.n_experts - 1
+    if not isinstance(gate, ScoreGate) or len(z) == 1 or reference:
         return _none(len(X))
     single = isinstance(gate, (SoftmaxScores, SigmoidScores)) or gate.joint
     jac = gate.score_jacobian(gamma, z) if single else z[None]

@@ -43,7 +43,7 @@ def examine(probe: Probe, law: Law, rng: np.random.Generator) -> list[Examined]:
         size = 1 + p + p * (p + 1) // 2
         if size > N_COLUMNS:
             return []
-        atom = atom_of(model, k, *points_of(model, k, law, max(N_POINTS, 3 * size), rng))
+        atom = atom_of(model, k, *points_of(model, k, law, max(N_POINTS, 100 + 2 * size), rng))
         report = _report(k, atom)
         if isinstance(model.gate, SigmoidScores):
             tried, lost = _added(probe, report)

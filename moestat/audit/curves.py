@@ -99,6 +99,12 @@ def follow(probe: Probe, vector: Array) -> Curve:
     length = STEP * max(1.0, float(np.abs(theta[moves]).max()))
     named = {name: float(v) for name, v, shown in zip(model.free_names(), vector, moves) if shown}
     target = probe.values(model)
+    with np.errstate(all="ignore"):  # a step that leaves the range of numbers is not taken
+        return _followed(probe, vector, length, named, target)
+
+
+def _followed(probe: Probe, vector: Array, length: float, named: Mapping[str, float], target: Array) -> Curve:
+    model, theta = probe.model, probe.model.free_vector()
     at = theta
     for part in range(1, SUBSTEPS + 1):
         way = (theta + length * part / SUBSTEPS * vector - at) @ vector / (vector @ vector)

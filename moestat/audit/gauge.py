@@ -15,6 +15,7 @@ from moestat.gates.constant import ConstantGate
 from moestat.gates.scores import ScoreGate
 from moestat.gates.shared import SharedExperts
 from moestat.gates.sigmoid import SigmoidScores
+from moestat.layout import Layout
 from moestat.mixture import ConditionalMixture
 
 Array = NDArray[np.float64]
@@ -81,10 +82,17 @@ def _left(model: ConditionalMixture, X: Array, rng: np.random.Generator) -> int:
     if gate is None or not layout.n_gate:
         return 0
     z = model.gate_map.raw_map().features(X)
-    index = layout.gate_index
     own = model.gate_map.to_raw(model.internal.gate)
-    free = own + np.where(index >= 0, 0.5 * rng.standard_normal(index.shape), 0.0)
-    gamma = layout.unpack(np.concatenate([layout.pack_gate(free), np.zeros(layout.n_params - layout.n_gate)])).gate
+    free = layout.gate_index >= 0
+    tried = [own, *(own + np.where(free, 0.5 * rng.standard_normal(own.shape), 0.0) for _ in range(2))]
+    return min(_unseen(gate, layout, gamma, z) for gamma in tried)
+
+
+def _unseen(gate: Any, layout: Layout, gamma: Array, z: Array) -> int:
+    """Directions of the free gate parameters that leave the log-weights alone to first order, near some coefficients."""
+    index = layout.gate_index
+    free = np.concatenate([layout.pack_gate(gamma), np.zeros(layout.n_params - layout.n_gate)])
+    gamma = layout.unpack(free).gate
     scores, log_prob = gate.forward(gamma, z)
     slopes = gate.jacobian(scores, log_prob)
     if gate.joint:  # the log-weights are the scores, but for a common normaliser

@@ -13,7 +13,7 @@ from moestat.mixture import ConditionalMixture
 
 Array = NDArray[np.float64]
 
-N_POINTS = 400  # at least; and three a function whose independence is in question
+N_POINTS = 300  # at least; and two a function whose independence is in question
 N_GAUSSIAN = 8000  # rows that stand for the law of x of a Gaussian gate
 
 

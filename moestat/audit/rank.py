@@ -18,7 +18,7 @@ RANK_RTOL = 1e-10
 CLEAR = 1e3
 # A column below this share of the size that its factors give it is zero.
 ZERO = 1e-12
-ROUNDS = 2000
+ROUNDS = 500  # of projections
 
 
 @dataclass(frozen=True)

@@ -126,8 +126,10 @@ class Cell:
         index = model.layout.scale_index[k]
         free = np.unique(index[index >= 0])
         self.tie = np.array([index == value for value in free], dtype=float).reshape(len(free), len(index))
-        self.target = self.value(np.zeros(self.coef.size + len(free)))
-        self.size = np.sqrt((self.slopes() ** 2).mean(axis=1))
+        still = np.zeros(self.coef.size + len(free))
+        self.base = np.zeros(len(X)) if y is None else log_density(self.expert, self.coef, self.scale, self.phi, y)
+        self.target = self.value(still)
+        self.size = np.sqrt((self.slopes(still) ** 2).mean(axis=1))
 
     def parameters(self, move: Array) -> tuple[Array, Array]:
         """Coefficients and scalars moved by a vector of the expert's own free parameters."""
@@ -139,18 +141,17 @@ class Cell:
         coef, scale = self.parameters(move)
         if self.y is None:
             return np.asarray(self.expert.mean(self.expert.predictors(coef, self.phi), extra_of(scale))[0])
-        base = log_density(self.expert, self.coef, self.scale, self.phi, self.y)
         with np.errstate(over="ignore"):
-            return np.exp(log_density(self.expert, coef, scale, self.phi, self.y) - base)
+            return np.exp(log_density(self.expert, coef, scale, self.phi, self.y) - self.base)
 
-    def slopes(self, move: Array | None = None) -> Array:
+    def slopes(self, move: Array) -> Array:
         """Derivatives of `value` in the expert's parameters, `(P, N)`."""
-        coef, scale = self.parameters(np.zeros(self.coef.size + len(self.tie)) if move is None else move)
+        coef, scale = self.parameters(move)
         if self.y is None:
             first = mean_derivatives(self.expert, coef, scale, self.phi)[0]
         else:
             first = density_derivatives(self.expert, coef, scale, self.phi, self.y)[0]
-            first = first * self.value(np.zeros(coef.size + len(self.tie)) if move is None else move)
+            first = first * self.value(move)
         d = self.coef.shape[1]
         coefs = (first[:d, None] * self.phi).reshape(-1, self.phi.shape[1])
         return np.concatenate([coefs, self.tie @ first[d:]])
@@ -180,7 +181,7 @@ class Cell:
             last = w[0] * w[1] * (self.value(both[0]) - self.value(both[1]))
             return np.concatenate([*blocks, last[None]]).T
 
-        found = least_squares(residual, np.zeros(2 * p + 1), jacobian, xtol=1e-15, ftol=1e-15, gtol=1e-15, max_nfev=200)
+        found = least_squares(residual, np.zeros(2 * p + 1), jacobian, xtol=1e-12, ftol=1e-15, gtol=1e-15, max_nfev=100)
         gap = float(np.abs(found.fun).max() / np.abs(self.target).max())
         return gap, moves(found.x), np.log(shares(found.x))
 

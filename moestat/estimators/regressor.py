@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin
 
 from moestat.estimators.base import BaseMoE
@@ -83,6 +85,23 @@ class MoERegressor(RegressorMixin, BaseMoE):  # type: ignore[misc]
 
     def _expert(self) -> BaseExpert:
         return resolve_expert(self.expert, self.degree)
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """R² of the mean response; of the share of successes for binomial responses with a column of trials.
+
+        Raises
+        ------
+        ValueError
+            For intervals, which have no R²; use `log_likelihood`.
+        """
+        target = np.asarray(y, dtype=float)
+        if target.ndim == 2 and hasattr(self, "model_"):
+            expert = self.model_.expert
+            if expert.intervals:
+                raise ValueError("intervals have no R²; compare models by log_likelihood, aic or bic.")
+            if expert.name == "binomial" and target.shape[1] == 2:
+                target = target[:, 0] / np.where(target[:, 1] > 0, target[:, 1], 1.0)
+        return float(super().score(X, target, sample_weight))
 
 
 class GaussianMoERegressor(RegressorMixin, BaseMoE):  # type: ignore[misc]

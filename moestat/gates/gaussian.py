@@ -173,7 +173,9 @@ class GaussianGate(NonlinearScores):
         shift = moments[:, 0, 1:] / mass[:, None]
         covariance = moments[:, 1:, 1:] / mass[:, None, None] - shift[:, :, None] * shift[:, None]
         place = gamma[:, 1 : 1 + shift.shape[1]] + shift
-        return self.canonical(np.column_stack([np.log(mass / mass.sum()), place, precision.full_scale(covariance, floor)]))
+        return self.canonical(
+            np.column_stack([np.log(mass / mass.sum()), place, precision.full_scale(covariance, floor)])
+        )
 
     def floor_bounds(self, n_experts: int, floor: Array) -> tuple[Array, Array]:
         """Bounds `(K, p)` that keep the conditional standard deviation of column i given the later ones above `floor (d,)`."""

@@ -132,4 +132,3 @@ class LaplaceGate(NonlinearScores):
         """`gate[1]:Intercept`, `gate[1]:location[x1]`, …"""
         row = [terms[0], *(f"location[{term}]" for term in terms[1:])]
         return [[f"gate[{k + 1}]:{label}" for label in row] for k in range(n_experts)]
-

@@ -68,7 +68,9 @@ class QuadraticMonomialGate(SoftmaxGate):
 
     def __post_init__(self) -> None:
         if self.transform is not None:
-            raise ValueError(f"transform={self.transform!r} has no place here: the products of columns are the transform.")
+            raise ValueError(
+                f"transform={self.transform!r} has no place here: the products of columns are the transform."
+            )
         super().__post_init__()
 
     def inputs(self) -> Any:

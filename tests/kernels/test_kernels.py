@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from types import ModuleType
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from moestat.kernels import plain
+from moestat.kernels import functions, plain
 
 TOLERANCE = 1e-12
 MANY = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -69,7 +70,7 @@ def test_the_twins_have_the_same_names_and_arguments(fast: ModuleType) -> None:
         return {n: list(inspect.signature(f).parameters) for n, f in found.items() if f.__module__ == module.__name__}
 
     compiled = signatures(fast)
-    for name in ("exp_rows", "log_rows"):  # these exist for the tests of the functions they wrap
+    for name in ("exp_rows", "log_rows", "log1p_rows"):  # their twins are NumPy's functions
         compiled.pop(name)
     assert compiled == signatures(plain)
 
@@ -192,6 +193,21 @@ def test_gaussian_derivatives(fast: ModuleType, case: Case) -> None:
     close(pairs[-2:], ((1.0 + z) ** 4 * np.exp(2.0 * np.abs(case.log_scale))[:, None]))
 
 
+@MANY
+@given(CASES)
+def test_formula_derivatives(fast: ModuleType, case: Case) -> None:
+    m = int(case.rng.integers(1, 4))
+    shape = (case.k, case.width)
+    slope, bend = case.rng.normal(size=(m, *shape)), case.rng.normal(size=(m * (m + 1) // 2, *shape))
+    pairs = both(
+        fast, "formula_derivatives", lambda: [slope, bend, case.resp, np.empty_like(slope), np.empty_like(bend)]
+    )
+    close(pairs[-2:], 10.0)
+    rows, columns = np.tril_indices(m)
+    np.testing.assert_allclose(pairs[-2][0], case.resp * slope, rtol=1e-14)
+    np.testing.assert_allclose(pairs[-1][0], case.resp * (bend + slope[rows] * slope[columns]), rtol=1e-12, atol=1e-13)
+
+
 def test_derivatives_of_the_log_density_by_complex_steps(fast: ModuleType) -> None:
     rng = np.random.default_rng(0)
     mean, log_scale, y = rng.normal(size=5), rng.normal(size=1), rng.normal(size=5)
@@ -260,6 +276,54 @@ def test_log_is_accurate_to_two_ulp(fast: ModuleType) -> None:
     one = np.empty(1)
     fast.log_rows(np.ones(1), one)
     assert one[0] == 0.0
+
+
+def test_log1p_is_accurate_to_two_ulp(fast: ModuleType) -> None:
+    rng = np.random.default_rng(4)
+    size = 10.0 ** np.concatenate(
+        [rng.uniform(-300.0, -16.0, 100), rng.uniform(-17.0, 1.0, 2000), rng.uniform(0.0, 299.0, 500)]
+    )
+    x = np.concatenate([size, -size[size < 1.0], [1e-300, 0.5, -0.5, np.nextafter(-1.0, 0.0)]])
+    out = np.empty_like(x)
+    fast.log1p_rows(x, out)
+    assert ulps(out, [mpmath.log1p(mpmath.mpf(float(v))) for v in x]) <= 2.0
+    zero = np.empty(1)
+    fast.log1p_rows(np.zeros(1), zero)
+    assert zero[0] == 0.0
+
+
+@pytest.mark.parametrize("name", ["exp", "log", "log1p"])
+def test_functions_of_arrays_use_the_compiled_rows(
+    name: str, fast: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = np.random.default_rng(5).uniform(0.1, 3.0, (3, functions.SMALL))[:, ::2]
+    expected = np.empty(x.size)
+    getattr(fast, f"{name}_rows")(x.ravel(), expected)
+    monkeypatch.setitem(sys.modules, "moestat.kernels.fast", fast)
+    found = getattr(functions, name)(x)
+    np.testing.assert_array_equal(found.ravel(), expected)
+    monkeypatch.delitem(sys.modules, "moestat.kernels.fast")
+    np.testing.assert_array_equal(getattr(functions, name)(x), getattr(np, name)(x))
+    np.testing.assert_allclose(found, getattr(np, name)(x), rtol=5e-16)
+
+
+def test_functions_at_the_ends(fast: ModuleType) -> None:
+    wide = np.resize([-np.inf, -1000.0, -30.0, 0.0, 30.0, 1000.0, np.nan], 2 * functions.SMALL)
+    with np.errstate(over="ignore"):
+        exact = 1.0 / (1.0 + np.exp(-wide))
+    np.testing.assert_allclose(functions.expit(wide), exact, rtol=1e-15)
+    low = np.resize([-np.inf, -np.inf, -800.0, np.nan], 2 * functions.SMALL)
+    np.testing.assert_array_equal(functions.exp(low), np.where(np.isnan(low), np.nan, 0.0))
+
+
+def test_log_total_keeps_small_remainders_and_counts_ties() -> None:
+    z = np.array([[0.0, 0.0, -50.0], [-50.0, 0.0, 0.0], [-np.inf, 0.0, -60.0]])
+    exact = [
+        float(mpmath.log1p(mpmath.exp(-50))),
+        float(mpmath.log(3)),
+        float(mpmath.log1p(mpmath.exp(-50) + mpmath.exp(-60))),
+    ]
+    np.testing.assert_allclose(functions.log_total(z), exact, rtol=1e-15)
 
 
 # -- hard zeros ----------------------------------------------------------------------------------------------------
