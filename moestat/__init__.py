@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         simulate,
         solvers,
     )
+    from .audit import identifiability
     from .estimators import (
         GaussianMoERegressor,
         MoEClassifier,
@@ -59,6 +60,7 @@ __all__ = [
     "fit_mixture",
     "formula",
     "gates",
+    "identifiability",
     "inference",
     "load",
     "losses",
@@ -97,6 +99,7 @@ _HOME = {
     "fit_least_squares": "regression_fitting",
     "fit_mixture": "fitting",
     "formula": "formulas",
+    "identifiability": "audit",
     "load": "persistence",
 }
 

@@ -178,9 +178,11 @@ def limits_reached(
             hit = np.flatnonzero(np.abs(scale[:, j] - limit) <= 1e-6)
             if hit.size:
                 names += [f"expert:{scalar.label}"] if tied else [f"expert[{k + 1}]:{scalar.label}" for k in hit]
+                if not text:
+                    continue
                 who = "the experts" if tied else f"expert {', '.join(str(k + 1) for k in hit)}"
                 raw = float(scalar.to_raw(np.asarray(limit)))
-                meaning = f"; {text}" if text else ""
+                meaning = f"; {text}"
                 messages.append(
                     f"{scalar.key.removeprefix('expert_')} of {who} is at its {side} limit {raw:.3g}{meaning}. "
                     "Its standard error is not defined there; use the simpler family."

@@ -21,6 +21,7 @@ from moestat.kernels.functions import exp
 from moestat.layout import Layout, Parameters
 from moestat.linalg import mirror
 from moestat.objective import Objective, Pass, Statistics
+from moestat.predictor_sums import add_experts, grams
 
 Array = NDArray[np.float64]
 
@@ -212,12 +213,12 @@ class GeneralObjective(Objective):
         bent = layout.expert.predictor_curvature(
             params.coef, block_phi(block), slopes.experts[:d] * slopes.factor * weight
         )
-        _add_experts(hessian, slopes.expert_pairs * weight, expert_jac, bent, layout)
+        add_experts(hessian, slopes.expert_pairs * weight, expert_jac, bent, layout)
 
     def _gate_grams(self, jac: Array, weight: Array) -> Array:
         """`Σ_b weight_st jac_s jac_tᵀ`, `(S, S, p, p)`, for symmetric weights `(S, S, B)`."""
         if len(jac) > 1:
-            return _grams(jac[:, None], weight, jac[None])
+            return grams(jac[:, None], weight, jac[None])
         s, p = len(weight), jac.shape[1]
         rows, columns = np.tril_indices(s)
         pairs = np.zeros((len(rows), p, p))
@@ -229,7 +230,7 @@ class GeneralObjective(Objective):
     def _cross_grams(self, gate: Array, weight: Array, expert: Array) -> Array:
         """`Σ_b weight gate_s expert_dkᵀ`, `(S, d, K, p, q)`, for weights `(S, d, K, B)`."""
         if len(gate) > 1 or expert.shape[:2] != (1, 1):
-            return _grams(gate[:, None, None], weight, expert[None])
+            return grams(gate[:, None, None], weight, expert[None])
         flat = np.ascontiguousarray(weight).reshape(-1, weight.shape[-1])
         out = np.zeros((len(flat), gate.shape[1], expert.shape[2]))
         left, right = np.ascontiguousarray(gate[0]), np.ascontiguousarray(expert[0, 0])
@@ -327,49 +328,6 @@ def weights_of(block: Block) -> Array:
 def block_phi(block: Block) -> Array:
     """The experts' features of a block."""
     return block.expert_features[:, block.start : block.stop]
-
-
-def _grams(left: Array, weight: Array, right: Array) -> Array:
-    """`Σ_b weight left rightᵀ` for Jacobians `(…, p, B)`, `(…, q, B)` and weights `(…, B)`, broadcast: `(…, p, q)`."""
-    return np.asarray(np.matmul(left * weight[..., None, :], right.swapaxes(-1, -2)))
-
-
-def _add_experts(hessian: Array, pairs: Array, jac: Array, bent: Array | None, layout: Layout) -> None:
-    """Add the experts' own blocks; `pairs (m (m+1)/2, K, B)` are weighted, `bent (d, K, q, q)` is the predictors' curvature."""
-    k, d, q, c = layout.n_experts, layout.n_predictors, layout.q_expert, layout.n_scale
-    n_gate, n_coef = layout.sizes[:2]
-    jac = np.broadcast_to(jac, (d, k, q, jac.shape[-1]))
-
-    def mean(e: int, a: int) -> slice:
-        return slice(n_gate + (e * d + a) * q, n_gate + (e * d + a + 1) * q)
-
-    position = 0
-    for i in range(d + c):
-        for j in range(i + 1):
-            if i < d:
-                blocks = _grams(jac[i], pairs[position], jac[j])  # (K, q, q)
-                for e in range(k):
-                    hessian[mean(e, i), mean(e, j)] += blocks[e]
-                    if i != j:
-                        hessian[mean(e, j), mean(e, i)] += blocks[e].T
-            elif j < d:
-                moments = np.einsum("kqb,kb->kq", jac[j], pairs[position])
-                for e in range(k):
-                    row = n_gate + n_coef + e * c + i - d
-                    hessian[row, mean(e, j)] += moments[e]
-                    hessian[mean(e, j), row] += moments[e]
-            else:
-                sums = pairs[position].sum(axis=1)
-                for e in range(k):
-                    row, column = n_gate + n_coef + e * c + i - d, n_gate + n_coef + e * c + j - d
-                    hessian[row, column] += sums[e]
-                    if i != j:
-                        hessian[column, row] += sums[e]
-            position += 1
-    if bent is not None:
-        for a in range(d):
-            for e in range(k):
-                hessian[mean(e, a), mean(e, a)] += bent[a, e]
 
 
 def objective_for(rows: Any, layout: Layout, **settings: Any) -> Objective:

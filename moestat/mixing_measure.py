@@ -33,9 +33,9 @@ class MixingMeasure:
     r"""Mixing measure ``G = Σ_i w_i δ(β_i, a_i, b_i, σ_i)`` of a mixture of experts.
 
     For a softmax gate ``w_i = exp(β0_i)``: the measure is not normalised and its mass depends on the gauge
-    (parameter dictionaries are read in the gauge in which the last expert's gate is zero). For a constant gate the
-    weights are the gate probabilities up to a factor and there is no block ``"gate"``. A Gaussian gate has its
-    probabilities as weights, a sigmoid gate ``σ(β0_i)``.
+    (parameter dictionaries are read in the gauge in which the last expert's gate is zero). Constant weights and those of a
+    Gaussian gate are probabilities, of a sigmoid gate they are ``σ(β0_i)``. `ConditionalMixture.mixing_measure` knows
+    the weights, blocks and gauge of every gate.
 
     Parameters
     ----------

@@ -162,12 +162,12 @@ def fit_least_squares(
         fitted = report(outcome, objective, coordinates, fixed_order, solver, gate_l2, began)
         variance, inexact = objective.variance(objective.squares(outcome.best.state.theta))
     noise = float(np.sqrt(variance) * coordinates.y_scale[0])
-    result, said = fitted.result, [*mean.degeneracies()]
-    if inexact:
-        said += _singular(result, mean)
-    elif result.converged:
+    result, said = fitted.result, []
+    if inexact and result.certificate.singular:
+        said = mean.degeneracies() or [_singular(result)]
+    elif not inexact and result.converged:
         result = replace(result, status=Status.CERTIFIED)
-        said.append("the fit is exact to rounding: there is no noise to speak of, and no standard error.")
+        said = ["the fit is exact to rounding: there is no noise to speak of, and no standard error."]
     result = replace(result, messages=(*result.messages, *said))
     return FittedRegression(RegressionFunction.of(fitted.mixture, noise), result)
 
@@ -183,12 +183,10 @@ def _coordinates(data: checks.Data, *, gate: Gate, mean: MeanExpert, raw: bool, 
     return replace(out, y_center=center, y_scale=np.where(deviation > 0.0, deviation, 1.0))
 
 
-def _singular(result: FitResult, mean: MeanExpert) -> list[str]:
+def _singular(result: FitResult) -> str:
     """What to say where the data do not identify all parameters, and the experts' own symmetries do not say why."""
     certificate = result.certificate
-    if not certificate.singular or mean.degeneracies():
-        return []
-    return [
+    return (
         f"the data identify {certificate.rank} of {certificate.n_params} combinations of the parameters: other coefficients, or ever larger "
         "ones, give the same regression function to rounding. Use fewer experts, or a box, for unique coefficients."
-    ]
+    )

@@ -54,7 +54,7 @@ class FittedEstimator(Protocol):
 
 
 def density_of(given: ConditionalDensity | FittedEstimator) -> ConditionalDensity:
-    """The density itself, or that of a fitted estimator.
+    """The density itself, or that of a fitted estimator; of a `RegressionFunction` the normal one around its values.
 
     Raises
     ------
@@ -64,7 +64,8 @@ def density_of(given: ConditionalDensity | FittedEstimator) -> ConditionalDensit
     density: Any = getattr(given, "model_", given)
     if hasattr(density, "fit"):
         raise TypeError(f"{type(given).__name__} is not fitted; call fit first, or give a ConditionalMixture.")
-    checked: ConditionalDensity = density
+    noise: float | None = getattr(density, "noise_std", None)
+    checked: ConditionalDensity = density if noise is None else RegressionTruth(density.mean, noise, density.n_features)
     return checked
 
 

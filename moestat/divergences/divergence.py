@@ -18,7 +18,13 @@ from moestat.divergences.densities import (
 )
 from moestat.divergences.expectation import expect, has_quadrature, monte_carlo
 from moestat.divergences.families import Support, check_comparable, components_of, family_of, support_of
-from moestat.divergences.integrands import Integrand, hellinger_integrand, kl_integrand, total_variation_integrand
+from moestat.divergences.integrands import (
+    Integrand,
+    check_finite,
+    hellinger_integrand,
+    kl_integrand,
+    total_variation_integrand,
+)
 from moestat.divergences.joint import Everywhere, FeatureLaw, has_law_of_x, law_of_x
 from moestat.divergences.panels import by_panels
 from moestat.divergences.rules import TooManyTerms, by_counts, by_hermite, by_outcomes, outcomes_of
@@ -155,8 +161,10 @@ def l2(
     law = law_of_x(p) if x is None else x
 
     def squares(rows: Array) -> Array:
-        gap = (np.asarray(p.mean(rows)) - np.asarray(q.mean(rows))).reshape(rows.shape[0], -1)
-        squared: Array = (gap**2).sum(axis=1, keepdims=True)
+        mine, theirs = (np.asarray(density.mean(rows)).reshape(rows.shape[0], -1) for density in (p, q))
+        if mine.shape != theirs.shape:
+            raise ValueError(f"the truth has {mine.shape[1]} means at each x, the estimate {theirs.shape[1]}.")
+        squared: Array = ((mine - theirs) ** 2).sum(axis=1, keepdims=True)
         return squared
 
     found = expect(squares, law, breaks=gate_transitions(p, q), rtol=_X_TOLERANCE, rng=rng)
@@ -239,7 +247,7 @@ def _sampled(
         if laws is not None:
             d += laws[1].log_density(rows) - laws[0].log_density(rows)
         bounded = np.minimum(d, 700.0)
-        return integrand.sampled(bounded, np.expm1(bounded))[:, None]
+        return check_finite(integrand.sampled(bounded, np.expm1(bounded)))[:, None]
 
     law: Any = laws[0] if laws is not None else x
     found = monte_carlo(at, law, source)
@@ -288,8 +296,6 @@ def _root(squared: Divergence) -> Divergence:
 
 
 def _checked(found: Divergence, name: str, max_relative_error: float, noise: float) -> Divergence:
-    if found.value == np.inf:
-        raise ValueError(f"{name} is infinite: the estimate gives no probability to responses that the truth has.")
     # Also where the value is no number.
     if not (found.error <= max_relative_error * found.value or found.value <= noise):
         raise ValueError(

@@ -122,7 +122,7 @@ def _gauss_kronrod(
     for _ in range(_ROUNDS):
         scale = np.abs(values.sum(axis=0)).max()
         worst = errors.max(axis=1)
-        if worst.sum() <= rtol * scale or left.size > _MOST_PANELS or not np.isfinite(scale):
+        if worst.sum() <= rtol * scale or left.size > _MOST_PANELS:
             break
         # Halve the panels that carry the error; the rest together may keep a quarter of what is allowed.
         order = np.argsort(worst)

@@ -62,6 +62,19 @@ class Integrand:
         return value, np.where(far, 0.0, weight), weight * rise, d
 
 
+def check_finite(values: Array) -> Array:
+    """The values.
+
+    Raises
+    ------
+    ValueError
+        If one is infinite, as only those of the Kullback-Leibler divergence may be.
+    """
+    if np.isposinf(values).any():
+        raise ValueError("kl is infinite: the estimate gives no probability to responses that the truth has.")
+    return values
+
+
 def _kl(d: Array, rise: Array) -> Array:
     series = 0.5 * d**2 * (1.0 + d / 3.0 + d**2 / 12.0)
     return np.where(np.abs(d) < 1e-3, series, rise - d)

@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from moestat.divergences.expectation import GAUSS, KRONROD, NODES
 from moestat.divergences.families import AnyComponents
-from moestat.divergences.integrands import Integrand
+from moestat.divergences.integrands import Integrand, check_finite
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -21,9 +21,11 @@ _NEGLIGIBLE = np.log(1e-14)
 # The rule in y is refined until the panels' errors are below this share of the value at x.
 _TOLERANCE = 1e-5
 _ROUNDS = 25
+_MOST_PANELS = 1000
 _MOST_NUMBERS = 150_000
-# A difference of the masses of p and q below this is rounding.
+# A difference of the masses of p and q below this is rounding, and so is this share of ∫|q - p| in a divergence.
 _ROUNDING = 1e-14
+# A mass above this is missed for good, not by the rule.
 _FOR_GOOD = 1e-6
 # Beyond the bulk a unit of the line is a factor e in y: heavy tails end at this many units.
 _END_OF_TAIL = 300.0
@@ -55,10 +57,10 @@ def by_panels(
     np.maximum.at(extent[1], rows, right)
     found = _integrals(p, q, integrand, marginals, line, rows, left, right)
     for _ in range(_ROUNDS):
-        total = _totals(rows, found.value, n)
-        allowed = np.maximum(_TOLERANCE * total, integrand.noise) / np.bincount(rows, minlength=n)
+        total, spread = check_finite(_totals(rows, found.value, n)), _totals(rows, found.spread, n)
+        allowed = np.maximum(_TOLERANCE * total, integrand.noise + _ROUNDING * spread) / np.bincount(rows, minlength=n)
         split = found.error > allowed[rows]
-        if not (split.any() and np.isfinite(total).all()):
+        if not split.any() or rows.size > _MOST_PANELS * n:
             break
         at, cut = rows[split], found.cut[split]
         new_left, new_right = np.concatenate([left[split], cut]), np.concatenate([cut, right[split]])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from moestat.divergences.densities import Components
 from moestat.divergences.families import FamilyComponents
-from moestat.divergences.integrands import Integrand
+from moestat.divergences.integrands import Integrand, check_finite
 from moestat.divergences.panels import missed
 
 Array = NDArray[np.float64]
@@ -150,4 +150,4 @@ def _sums(
         log_p, log_q = (log + m[:, None] for log, m in zip((log_p, log_q), marginals, strict=True))
     value, mass, gain, _ = integrand.weighted(log_p, log_q)
     total, own, rise, spread = (part.sum(axis=1) for part in (value, mass, gain, np.abs(gain)))
-    return np.stack([total, missed(integrand, total, own, rise, spread, marginals)], axis=1)
+    return np.stack([total, missed(integrand, check_finite(total), own, rise, spread, marginals)], axis=1)

@@ -62,6 +62,8 @@ class FittedMoE(BaseEstimator):  # type: ignore[misc]
         """Every entry of the parameter dictionary is an attribute: `expert_dispersion_`, `gate_location_`, …"""
         if name.startswith(("expert_", "gate_")) and name.endswith("_") and "model_" in self.__dict__:
             return self._param(name[:-1])
+        if name.endswith("_") and not name.startswith("_") and "model_" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__} is not fitted yet, so it has no {name}; call fit first.")
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
@@ -91,13 +93,9 @@ class FittedMoE(BaseEstimator):  # type: ignore[misc]
 
     @property
     def noise_std_(self) -> float:
-        """Standard deviation of the noise of a least-squares fit."""
-        noise = getattr(getattr(self, "model_", None), "noise_std", None)
-        if noise is None:
-            raise AttributeError(
-                f"this {type(self).__name__} has no noise_std_; a fit with objective='least_squares' has."
-            )
-        return float(noise)
+        """Standard deviation of the noise of a least-squares fit; others have no such attribute."""
+        model: Any = self.model_
+        return float(model.noise_std)
 
     @property
     def mixing_measure_(self) -> Measure:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
+WIDEST = 27.6  # log of the largest scale in units of the variance floor's root: a billion standard deviations of y by default
+
 __all__ = ["Array", "BaseExpert", "Expert", "Scalar", "check_degree", "first_bad"]
 
 
@@ -94,6 +96,8 @@ class BaseExpert:
         for j, scalar in enumerate(self.scalars):
             if scalar.spike == "low":
                 low[j] = max(low[j], float(np.log(floor[0])))
+                if floor[0] > 1e-100:  # in data: an expert that loses its rows must not lose its numbers
+                    high[j] = min(high[j], float(np.log(floor[0])) + WIDEST)
             elif scalar.spike == "high":
                 high[j] = min(high[j], -2.0 * float(np.log(floor[0])))
         return np.stack([low, high])
@@ -307,10 +311,6 @@ class Expert(FormulaBlocks, BaseExpert):
     def derivatives(self, y: Array, eta: Array, extra: Array) -> tuple[Array, Array]:
         """First `(m, K, B)` and second `(m (m+1)/2, K, B)` derivatives of `log f` in (η, v)."""
         raise NotImplementedError
-
-    def slopes(self, y: Array, eta: Array, extra: Array) -> Array:
-        """First derivatives `(m, K, B)` alone; a subclass gives a formula where that saves time."""
-        return self.derivatives(y, eta, extra)[0]
 
     def sample(self, eta: Array, extra: Array, rng: np.random.Generator) -> Array:
         """One response for each column of `eta (d, B)`, `extra (c, B)`: `(cols, B)`."""

@@ -169,16 +169,13 @@ class LocationScaleExpert(ContinuousExpert):
         """Derivatives in the location, the log scale, and the shape if there is one."""
         z, inverse = _standardised(y[0], eta[0], extra[0], LARGEST), np.exp(-extra[0])
         g = self.standard_derivatives(z, extra[1:])
+        first = [-g.slope * inverse, g.score]
         second = [g.bend * inverse * inverse, g.twist * inverse, z * g.twist]
         if g.shape:
-            _, mixed, twice = g.shape
+            in_shape, mixed, twice = g.shape
+            first.append(in_shape)
             second += [-mixed * inverse, -z * mixed, twice]
-        return _stacked(_slopes(g, inverse), z.shape), _stacked(second, z.shape)
-
-    def slopes(self, y: Array, eta: Array, extra: Array) -> Array:
-        """See `Expert.slopes`."""
-        z = _standardised(y[0], eta[0], extra[0], LARGEST)
-        return _stacked(_slopes(self.standard_derivatives(z, extra[1:]), np.exp(-extra[0])), z.shape)
+        return _stacked(first, z.shape), _stacked(second, z.shape)
 
     def moments(self, eta: Array, extra: Array) -> tuple[Array, Array]:
         """Mean and variance."""
@@ -198,11 +195,6 @@ class LocationScaleExpert(ContinuousExpert):
     def sample(self, eta: Array, extra: Array, rng: np.random.Generator) -> Array:
         """One response for each column, `(1, B)`."""
         return eta + np.exp(extra[:1]) * self.standard_sample(extra[1:], eta.shape[1], rng)
-
-
-def _slopes(g: Standard, inverse: Array) -> list[Array]:
-    """In the location, the log scale, and the shape if there is one."""
-    return [-g.slope * inverse, g.score, *g.shape[:1]]
 
 
 def _stacked(rows: list[Array], shape: tuple[int, ...]) -> Array:

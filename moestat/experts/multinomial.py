@@ -149,9 +149,8 @@ class MultinomialExpert(Expert):
 
     def moments(self, eta: Array, extra: Array) -> tuple[Array, Array]:
         """Mean and variance of the indicators of the classes, `(C, K, B)` each: `f_s` and `f_s (1 - f_s)`."""
-        log_p = self.log_proba(eta)
-        p = np.exp(log_p)
-        return p, -p * np.expm1(log_p)
+        p = self.class_proba(eta)
+        return p, np.stack([p[s] * _rest(p, s) for s in range(len(p))])
 
     def cdf(self, y: Array, eta: Array, extra: Array) -> Array:
         """A ValueError: classes have no order."""

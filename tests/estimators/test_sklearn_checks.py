@@ -25,7 +25,6 @@ ESTIMATORS = [
     ms.MoEClassifier(n_init=3),
     ms.MultinomialMoEClassifier(n_init=2),
     ms.MoERegressor(gate="normalized_sigmoid", n_init=2),
-    ms.MoERegressor(expert="student_t", n_init=2),
 ]
 
 

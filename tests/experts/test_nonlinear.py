@@ -61,7 +61,11 @@ def points(expert: NonlinearExpert, n: int = 12, spread: float = 1.0) -> tuple[n
 
 
 def exact_log_density(expert: NonlinearExpert, y: Any, eta: Any, *scalars: Any) -> Any:
-    mean = MP[expert.activation if expert.activation in MP else "power:2"](eta) if expert.activation != "power:3" else eta**3
+    mean = (
+        MP[expert.activation if expert.activation in MP else "power:2"](eta)
+        if expert.activation != "power:3"
+        else eta**3
+    )
     if expert.output:
         mean = scalars[0] * mean
     z = (y - mean) * mp.exp(-scalars[-1])
@@ -168,7 +172,11 @@ def test_the_canonical_form_is_idempotent_and_leaves_the_function_alone(activati
 def test_degeneracies_in_words() -> None:
     assert "steep slopes" in NonlinearExpert(activation="gelu").degeneracies()[0]
     assert NonlinearExpert(activation="tanh").degeneracies() == []
-    params = {"expert_output": [0.0, 1.0, 2.0], "expert_coef": [[1.0], [0.0], [1.0]], "expert_intercept": [0.0, 1.0, 0.0]}
+    params = {
+        "expert_output": [0.0, 1.0, 2.0],
+        "expert_coef": [[1.0], [0.0], [1.0]],
+        "expert_intercept": [0.0, 1.0, 0.0],
+    }
     said = NonlinearExpert().degeneracies(params)
     assert [text[:8] for text in said] == ["expert 1", "expert 2"]
 

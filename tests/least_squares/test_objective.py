@@ -60,7 +60,9 @@ def difference(function: Any, theta: np.ndarray, h: float = 2e-3) -> np.ndarray:
     """Derivatives by central differences of eighth order."""
     weights = {1: 4 / 5, 2: -1 / 5, 3: 4 / 105, 4: -1 / 280}
     steps = h * np.eye(len(theta))
-    columns = [sum(w * (function(theta + i * s) - function(theta - i * s)) for i, w in weights.items()) / h for s in steps]
+    columns = [
+        sum(w * (function(theta + i * s) - function(theta - i * s)) for i, w in weights.items()) / h for s in steps
+    ]
     return np.stack(columns, axis=-1)
 
 
@@ -132,7 +134,9 @@ def test_gauss_newton_is_that_of_the_regression_function(gate: Any, mean: Any) -
     linear = o.linear
     assert linear.any() == (mean.name == "linear" or bool(mean.scalars))
     np.testing.assert_allclose(part.gradient[linear], at.gradient[linear], rtol=1e-12)
-    np.testing.assert_allclose(part.information[np.ix_(linear, linear)], at.information[np.ix_(linear, linear)], rtol=1e-12)
+    np.testing.assert_allclose(
+        part.information[np.ix_(linear, linear)], at.information[np.ix_(linear, linear)], rtol=1e-12
+    )
     assert not part.gradient[~linear].any()
     moved = theta + np.where(linear, 2.0, 0.0)
     np.testing.assert_allclose(f(moved) - f(theta), slopes @ (moved - theta), rtol=1e-7, atol=1e-7)
@@ -140,7 +144,7 @@ def test_gauss_newton_is_that_of_the_regression_function(gate: Any, mean: Any) -
 
 def test_scores_add_up_and_threads_change_nothing() -> None:
     o, theta = objective(g.SigmoidGate(), NonlinearMean())
-    value, gradient, hessian = o.derivatives(theta)
+    _value, gradient, _hessian = o.derivatives(theta)
     np.testing.assert_allclose(o.rows.weight @ o.row_scores(theta), gradient, rtol=1e-10, atol=1e-10)
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(30_000, 2)), rng.normal(size=(30_000, 1))

@@ -238,8 +238,8 @@ QUICK = [
     Case("quadratic", "student_t", "em"),
     Case("shared", "multinomial", "squarem"),
     Case("gaussian", "zero_inflated_poisson", "newton"),
-    Case("laplace", "beta", "lbfgs"),
-    Case("activation", "negative_binomial", "auto"),
+    Case("laplace", "beta", "auto"),
+    Case("activation", "negative_binomial", "lbfgs"),
 ]
 
 
