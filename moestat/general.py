@@ -112,6 +112,14 @@ class GeneralObjective(Objective):
         scalars = slopes.experts[d:].swapaxes(0, 1).reshape(-1, width)
         return np.concatenate([gate, coef.swapaxes(0, 1).reshape(-1, width), scalars])
 
+    def _weighted_score(self, slopes: Slopes, jacobians: tuple[Array, Array], weight: Array) -> Array:
+        """`Σ_b weight slope` of all untied parameters, without the slopes of each row."""
+        d = self.layout.n_predictors
+        gate = np.matmul(jacobians[0], (slopes.scores * weight)[..., None])[..., 0]
+        coef = np.matmul(jacobians[1], (slopes.experts[:d] * weight)[..., None])[..., 0]  # (d, K, q)
+        scalars = slopes.experts[d:] @ weight
+        return np.concatenate([gate.ravel(), coef.swapaxes(0, 1).ravel(), scalars.T.ravel()])
+
     def _joint_terms(self, params: Parameters, mass: float) -> tuple[Array, Array] | None:
         """Gradient and Hessian, in the untied vector, of a joint model's common normaliser for this much weight."""
         gate: Any = self.layout.gate
@@ -143,8 +151,8 @@ class GeneralObjective(Objective):
 
         def work(block: Block, ws: dict[str, Array], acc: Statistics) -> None:
             slopes = self._slopes(params, block, ws, second=False)
-            rows = self._parameter_rows(slopes, self._jacobians(params, block))
-            acc["score"] += rows @ (weights_of(block) * slopes.factor)
+            weight = weights_of(block) * slopes.factor
+            acc["score"] += self._weighted_score(slopes, self._jacobians(params, block), weight)
 
         acc = self._sum(work, lambda: {"value": np.zeros(()), "score": np.zeros(total)}, params, self._width())
         extra = self._joint_terms(params, self.total_weight)

@@ -20,6 +20,7 @@ from moestat.least_squares import LeastSquaresObjective, check_gate
 from moestat.linalg import one_blas_thread
 from moestat.registry import resolve_expert, resolve_gate
 from moestat.regression_function import RegressionFunction
+from moestat.regression_starts import scattered
 from moestat.report import report
 from moestat.search import Box, explicit_starts, search
 from moestat.solvers import LEAST_SQUARES, check_use
@@ -156,6 +157,7 @@ def fit_least_squares(
             tol=tol,
             max_iter=max_iter,
             callback=callback,
+            scatter=None if mean.linear else scattered,
         )
         assert isinstance(objective, LeastSquaresObjective)
         fixed_order = boxed or (explicit is not None and len(explicit) > 1)

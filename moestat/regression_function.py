@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, ndtr, ndtri
+from scipy.special import ndtr, ndtri
 
 from moestat.blocks import Rows
 from moestat.experts.base import BaseExpert
 from moestat.experts.means import MeanExpert, mean_of
 from moestat.gates.base import Gate
-from moestat.gates.sigmoid import SigmoidGate
 from moestat.layout import Layout, Parameters
 from moestat.least_squares import LeastSquaresObjective, check_gate
 from moestat.maps import FeatureMap
@@ -22,7 +21,7 @@ from moestat.objective import Objective
 from moestat.registry import resolve_expert, resolve_gate
 
 if TYPE_CHECKING:
-    from moestat.mixing_measure import MixingMeasure
+    pass
 
 Array = NDArray[np.float64]
 
@@ -117,23 +116,6 @@ class RegressionFunction(ConditionalMixture):
         if np.array_equal(coef, raw.coef) and np.array_equal(scale, raw.scale):
             return gated
         return gated.with_free_vector(gated._raw_layout.pack(Parameters(raw.gate, coef, scale)))
-
-    def mixing_measure(self) -> MixingMeasure:
-        """The mixing measure `Σ_k w_k δ_(β1_k, η_k)`: `w = exp(β0)` of a softmax gate, `w = σ(β0)`, with β0 in the atoms, of a sigmoid gate."""
-        from moestat.mixing_measure import MixingMeasure
-
-        params = self.params
-        output = {"output": params["expert_output"]} if "expert_output" in params else {}
-        if not isinstance(self.gate, SigmoidGate):
-            measure = super().mixing_measure()
-            return MixingMeasure(measure.weights, {**measure.atoms, **output}, measure.gauge)
-        atoms = {
-            "gate": params["gate_coef"],
-            "gate_intercept": params["gate_intercept"],
-            "coef": params["expert_coef"],
-            "intercept": params["expert_intercept"],
-        }
-        return MixingMeasure(expit(params["gate_intercept"]), {**atoms, **output}, gauge="none")
 
     def _objective(self, rows: Rows, layout: Layout) -> Objective:
         return LeastSquaresObjective(rows, layout, noise=self.noise_std)

@@ -21,6 +21,7 @@ from moestat.solvers.starts import canonical_sample, initial_responsibilities, s
 
 Array = NDArray[np.float64]
 Box = Mapping[str, tuple[ArrayLike, ArrayLike]]
+Scatter = Callable[[Objective, list[Array], np.random.Generator], list[Array]]
 
 SAMPLE = 5000  # rows of the canonical sample on which starts are made and compared
 
@@ -47,8 +48,12 @@ def search(
     tol: float,
     max_iter: int,
     callback: Callable[[int, float], None] | None,
+    scatter: Scatter | None = None,
 ) -> tuple[Objective, Outcome]:
-    """From starts to the best end: the objective of the data, `objective_of(data, box, n_jobs)`, and the outcome."""
+    """From starts to the best end: the objective of the data, `objective_of(data, box, n_jobs)`, and the outcome.
+
+    `scatter` replaces the starts that partitions make by as many others.
+    """
     explicit, n_experts = explicit_starts(init), coordinates.layout.n_experts
     settings: dict[str, Any] = {"tol": tol, "max_iter": max_iter, "callback": callback}
     if callback is not None:
@@ -56,7 +61,12 @@ def search(
     if explicit is not None and any(s.box is not None for s in explicit):
         return _own_boxes(solver, explicit, box, lambda b: objective_of(data, b, n_jobs), coordinates, settings)
     objective = objective_of(data, box, n_jobs)
-    starts, sample = _starts(init, explicit, n_init, n_experts, coordinates, objective, data, objective_of, box, rng)
+    generator = np.random.default_rng(rng)
+    starts, sample = _starts(
+        init, explicit, n_init, n_experts, coordinates, objective, data, objective_of, box, generator
+    )
+    if scatter is not None and explicit is None:
+        starts = scatter(objective if sample is None else sample.objective, starts, generator)
     refine = None
     if sample is not None and n_experts > 2 and len(starts) > 1 and solver == "auto" and box is None:
         refine = _split_and_merge(coordinates, sample)
@@ -116,7 +126,7 @@ def _starts(
     data: checks.Data,
     objective_of: Callable[[checks.Data, Box | None], Objective],
     box: Box | None,
-    rng: np.random.Generator | int | None,
+    generator: np.random.Generator,
 ) -> tuple[list[Array], _Sample | None]:
     """Free vectors of all starts, and the sample on which they are compared (None: the data themselves)."""
     if explicit is not None:
@@ -129,7 +139,6 @@ def _starts(
         return [from_responsibilities(objective, checks.responsibilities(init, data, n_experts).T)], None
     kinds = start_plan(init, n_init)
     sample = _sample(data, objective, objective_of, box)
-    generator = np.random.default_rng(rng)
     target = objective.layout.expert.starting_response(sample.y)
     resp = (initial_responsibilities(kind, sample.X, target, sample.weight, n_experts, generator) for kind in kinds)
     return [from_responsibilities(sample.objective, r) for r in resp], sample

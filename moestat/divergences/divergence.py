@@ -167,7 +167,7 @@ def l2(
         squared: Array = ((mine - theirs) ** 2).sum(axis=1, keepdims=True)
         return squared
 
-    found = expect(squares, law, breaks=gate_transitions(p, q), rtol=_X_TOLERANCE, rng=rng)
+    found = expect(squares, law, breaks=gate_transitions(p, q), rtol=_X_TOLERANCE, atol=_ZERO, rng=rng)
     squared = Divergence(float(found.value[0]), float(found.error[0]), found.method)
     return _checked(_root(squared), "l2", max_relative_error, _ZERO**0.5)
 
@@ -192,7 +192,7 @@ def _average(
 
     def run(rule: Rule, name: str) -> tuple[Divergence, float]:
         source = None if seed is None else np.random.default_rng(seed)
-        return _over_x(truth, estimate, x, laws, rule, source, name)
+        return _over_x(truth, estimate, x, laws, rule, integrand.noise, source, name)
 
     if outcomes is not None:
         return run(lambda p, q, m: by_outcomes(p, q, integrand, outcomes, m), "sum over y")[0]
@@ -214,6 +214,7 @@ def _over_x(
     x: Law | None,
     laws: tuple[FeatureLaw, FeatureLaw] | None,
     rule: Rule,
+    noise: float,
     rng: np.random.Generator | None,
     name: str,
 ) -> tuple[Divergence, float]:
@@ -224,7 +225,7 @@ def _over_x(
         return rule(components_of(truth, rows), components_of(estimate, rows), marginals)
 
     law: Any = Everywhere(*laws) if laws is not None else x
-    found = expect(at, law, breaks=gate_transitions(truth, estimate), rtol=_X_TOLERANCE, rng=rng)
+    found = expect(at, law, breaks=gate_transitions(truth, estimate), rtol=_X_TOLERANCE, atol=noise, rng=rng)
     # The first column is the value, the others are errors made in y.
     value, in_y = float(found.value[0]), float(np.sum(found.value[1:]))
     return Divergence(value, float(found.error[0]) + in_y, f"{found.method}, {name}{_what(laws)}"), in_y

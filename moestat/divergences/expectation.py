@@ -62,6 +62,7 @@ def expect(
     *,
     breaks: Array | Callable[[float, float], Array] | None = None,
     rtol: float = 1e-5,
+    atol: float = 0.0,
     rng: np.random.Generator | None = None,
 ) -> Expectation:
     """Expectation of ``f(X)`` under a law of x.
@@ -79,7 +80,8 @@ def expect(
     breaks : ndarray or callable, optional
         For d = 1, points at which the panels are split from the outset, or a function of the interval ``(low, high)`` that gives them;
         a method `breaks()` of the law adds more.
-    rtol : float
+    rtol, atol : float
+        Accuracy relative to the largest value, and, for d = 1, absolute.
     rng : numpy.random.Generator, optional
         For d > 1; a fixed source by default, so that equal arguments give equal values.
     """
@@ -93,7 +95,7 @@ def expect(
                 "x must be a law with interval and density (moestat.distributions.Uniform, Normal) or Empirical, "
                 f"got {law!r}."
             )
-        return _gauss_kronrod(f, law, breaks, rtol)  # type: ignore[arg-type]
+        return _gauss_kronrod(f, law, breaks, rtol, atol)  # type: ignore[arg-type]
     if has_quadrature(law):
         return _sobol(f, law, max(rtol, 1e-3), rng)  # type: ignore[arg-type]
     return monte_carlo(f, law, rng)
@@ -110,7 +112,11 @@ def _blocks(rows: Array, size: int = _ROWS_AT_ONCE) -> list[Array]:
 
 
 def _gauss_kronrod(
-    f: Integrand, law: ContinuousLaw, breaks: Array | Callable[[float, float], Array] | None, rtol: float
+    f: Integrand,
+    law: ContinuousLaw,
+    breaks: Array | Callable[[float, float], Array] | None,
+    rtol: float,
+    atol: float,
 ) -> Expectation:
     low, high = law.interval()
     given = breaks(low, high) if callable(breaks) else np.zeros(0) if breaks is None else breaks
@@ -120,14 +126,14 @@ def _gauss_kronrod(
     left, right = edges[:-1], edges[1:]
     values, errors = _panel_integrals(f, law, left, right)
     for _ in range(_ROUNDS):
-        scale = np.abs(values.sum(axis=0)).max()
+        allowed = max(rtol * np.abs(values.sum(axis=0)).max(), atol)
         worst = errors.max(axis=1)
-        if worst.sum() <= rtol * scale or left.size > _MOST_PANELS:
+        if worst.sum() <= allowed or left.size > _MOST_PANELS:
             break
         # Halve the panels that carry the error; the rest together may keep a quarter of what is allowed.
         order = np.argsort(worst)
         split = np.zeros(left.size, dtype=bool)
-        split[order[np.cumsum(worst[order]) > 0.25 * rtol * scale]] = True
+        split[order[np.cumsum(worst[order]) > 0.25 * allowed]] = True
         middle = 0.5 * (left[split] + right[split])
         new_left, new_right = np.append(left[split], middle), np.append(middle, right[split])
         new_values, new_errors = _panel_integrals(f, law, new_left, new_right)

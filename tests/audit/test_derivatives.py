@@ -45,8 +45,6 @@ GATES: list[tuple[Any, dict[str, Any]]] = [
 ]  # fmt: skip
 
 
-
-
 def second_differences(value: Any, p: int, h: float = 1e-3) -> tuple[Array, Array]:
     """First `(P, N)` and second `(P, P, N)` derivatives at zero of a function of a vector, by differences of fourth order."""
     weights = {1: 2 / 3, -1: -2 / 3, 2: -1 / 12, -2: 1 / 12}
@@ -166,7 +164,9 @@ def test_only_semidefinite_combinations_hide_a_split() -> None:
     product = np.outer(e[0], e[1]) + np.outer(e[1], e[0])
     assert hidden_order(null_of(product), np.ones(3)).slow == ()
     assert hidden_order(null_of(np.diag([1.0, -1.0, 0.0])), np.ones(3)).slow == ()
-    found = hidden_order(null_of(np.diag([0.0, 1.0, 0.0]), product, firsts=np.array([[0.0, 0.0, -2.0], [0, 0, 0]])), np.ones(3))
+    found = hidden_order(
+        null_of(np.diag([0.0, 1.0, 0.0]), product, firsts=np.array([[0.0, 0.0, -2.0], [0, 0, 0]])), np.ones(3)
+    )
     assert (found.slow, found.partners, found.atoms) == ((1,), (2,), 2)
     np.testing.assert_allclose(np.abs(found.directions), [[0.0, 1.0, 0.0]], atol=1e-7)
     rank_two = hidden_order(null_of(np.diag([1.0, 1.0, 0.0])), np.ones(3))

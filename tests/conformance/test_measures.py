@@ -102,6 +102,14 @@ def test_a_shift_of_the_parameters_is_no_shift_of_the_measure(case: Case) -> Non
         np.testing.assert_allclose(again.atoms[name], block, rtol=1e-12, atol=1e-12)
 
 
+def at_origin(measure: ms.MixingMeasure, gate: Any) -> np.ndarray[Any, Any]:
+    """Shares of the atoms at x = 0: their weights, but for the distances of a Laplace gate."""
+    weights = measure.weights
+    if "laplace" in (gate.name, *np.atleast_1d(getattr(gate, "levels", ()))) and measure.gauge == "weights":
+        weights = weights * np.exp(-np.sqrt((measure.atoms["gate"] ** 2).sum(axis=1) + gate.smoothing**2))
+    return weights / weights.sum()
+
+
 @pytest.mark.parametrize("gate", family.GATE_LIST, ids=repr)
 def test_weights_are_those_of_the_gate_at_the_origin(gate: Any) -> None:
     """Where slopes have no part in the scores the weights of the measure are those of the density, up to their sum."""
@@ -117,15 +125,10 @@ def test_weights_are_those_of_the_gate_at_the_origin(gate: Any) -> None:
         np.testing.assert_allclose(shared.sum(), 1.0, rtol=1e-14)
         weights = np.r_[measure.weight * shared, (1.0 - measure.weight) * routed / routed.sum()]
     elif isinstance(measure, HierarchicalMeasure):
-        outer = measure.weights / measure.weights.sum()
-        weights = np.concatenate(
-            [w * c.weights / c.weights.sum() for w, c in zip(outer, measure.children, strict=True)]
-        )
+        outer = at_origin(measure.outer, gate)
+        weights = np.concatenate([w * at_origin(c, gate) for w, c in zip(outer, measure.children, strict=True)])
     else:
-        weights = measure.weights / measure.weights.sum()
-    if gate.name == "laplace":
-        place = measure.atoms["gate"]
-        weights = weights * np.exp(-np.sqrt((place**2).sum(axis=1) + getattr(gate, "smoothing", 0.0) ** 2))
+        weights = at_origin(measure, gate)
     if gate.name == "gaussian" and gate.joint:
         np.testing.assert_allclose(measure.weights.sum(), 1.0, rtol=1e-14)
         c, cov = measure.atoms["gate_location"], measure.atoms["gate_covariance"]
@@ -156,6 +159,22 @@ def test_blocks_by_name() -> None:
     assert voronoi_loss(measure, measure, "multinomial-D2r", r=3.0).value == 0.0
 
 
+@pytest.mark.parametrize("gate", ["softmax", "sigmoid", "hierarchical"])
+def test_regression_functions_have_one(gate: str) -> None:
+    params = {"gate_intercept": [0.3, 0.0], "gate_coef": [[1.2], [0.0]], "expert_output": [2.0, -1.0]}
+    params |= {"expert_coef": [[1.5], [-0.7]], "expert_intercept": [0.3, 0.1]}
+    function = ms.RegressionFunction(gate, ms.experts.NonlinearExpert(), params)
+    measure = ms.losses.measure_of(function)
+    if gate == "hierarchical":
+        assert isinstance(measure, HierarchicalMeasure)
+        assert voronoi_loss(measure, measure, "hierarchical-D1").value == 0.0
+        return
+    assert isinstance(measure, ms.MixingMeasure)
+    assert set(measure.atoms) - {"gate_intercept"} == {"gate", "coef", "intercept", "output"}
+    assert voronoi_loss(measure, measure, "lse-L1" if gate == "softmax" else "sigmoid-L1").value == 0.0
+    np.testing.assert_array_equal(measure.atoms["output"], [2.0, 1.0])  # tanh is odd
+
+
 def test_huge_log_weights_stay_finite() -> None:
     params = {"gate_intercept": [2000.0, 0.0], "expert_intercept": [0.0, 1.0], "expert_scale": [1.0, 1.0]}
     params |= {"gate_coef": [[1.0], [0.0]], "expert_coef": [[1.0], [0.0]]}
@@ -166,11 +185,7 @@ def test_huge_log_weights_stay_finite() -> None:
 
 
 def test_symmetries_of_ridge_functions_are_resolved() -> None:
-    expert = ms.experts.NonlinearExpert() if hasattr(ms.experts, "NonlinearExpert") else None
-    if expert is None:
-        from moestat.experts.nonlinear import NonlinearExpert
-
-        expert = NonlinearExpert()
+    expert = ms.experts.NonlinearExpert()
     params = {"gate_intercept": [0.2, 0.0], "gate_coef": [[1.0], [0.0]], "expert_scale": [0.3, 0.4]}
     params |= {"expert_coef": [[1.5], [-0.7]], "expert_intercept": [0.3, 0.1], "expert_output": [2.0, 1.0]}
     turned = params | {name: -np.asarray(params[name]) for name in ("expert_coef", "expert_intercept", "expert_output")}
