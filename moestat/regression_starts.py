@@ -19,12 +19,14 @@ STEPS = 6  # of Levenberg–Marquardt, by which all are compared
 def scattered(objective: Objective, starts: list[Array], rng: np.random.Generator) -> list[Array]:
     """As many starts as there are, the best after a few steps among these and some with their gates and random experts."""
     layout = objective.layout
-    phi = objective.rows.block(0, objective.rows.n).expert_features
+    rows = objective.rows
+    phi = rows.block(0, rows.n).expert_features
+    share = rows.weight / rows.weight.sum() if rows.weight.size else np.full(rows.n, 1.0 / rows.n)
     pool = list(starts)
     for theta in starts:
         params = layout.unpack(theta)
         for _ in range(TRIALS):
-            coef = random_ridges(layout, phi, rng)
+            coef = random_ridges(layout, phi, share, rng)
             pool.append(objective.clip(layout.pack(params._replace(coef=coef))))
     states = [short_run(LM(), objective, theta, STEPS) for theta in pool]
     values = np.array([state.value if np.isfinite(state.value) else -np.inf for state in states])
@@ -32,14 +34,20 @@ def scattered(objective: Objective, starts: list[Array], rng: np.random.Generato
     return [states[i].theta for i in best]
 
 
-def random_ridges(layout: Layout, phi: Array, rng: np.random.Generator) -> Array:
-    """Coefficients `(K, 1, q)` of predictors with a random direction in the features `(q, n)`, standardised, then with a slope of
-    about one and a threshold of up to a few standard deviations."""
-    deviation = phi[1:].std(axis=1)
-    direction = rng.normal(size=(layout.n_experts, len(deviation))) / np.where(deviation > 0.0, deviation, 1.0)
-    along = direction @ phi[1:]
-    spread = along.std(axis=1)
-    slope = rng.choice([-1.0, 1.0], layout.n_experts) * np.exp(0.7 * rng.normal(size=layout.n_experts))
-    steep = slope / np.where(spread > 0.0, spread, 1.0)
-    threshold = steep * along.mean(axis=1) + slope * rng.normal(size=layout.n_experts)
-    return np.column_stack([-threshold, steep[:, None] * direction])[:, None]
+def random_ridges(layout: Layout, phi: Array, share: Array, rng: np.random.Generator) -> Array:
+    """Coefficients `(K, 1, q)` of predictors in random directions of the features `(q, n)`, with slopes of about one and thresholds
+    of up to a few standard deviations; `share (n,)` are the rows' shares of the weight."""
+    k = layout.n_experts
+    _, unit = _moments(phi[1:], share)
+    direction = rng.normal(size=(k, len(unit))) / unit
+    mean, spread = _moments(direction @ phi[1:], share)
+    slope = rng.choice([-1.0, 1.0], k) * np.exp(0.7 * rng.normal(size=k))
+    steep = slope / spread
+    return np.column_stack([slope * rng.normal(size=k) - steep * mean, steep[:, None] * direction])[:, None]
+
+
+def _moments(values: Array, share: Array) -> tuple[Array, Array]:
+    """Weighted means and standard deviations of rows; one in the place of a zero deviation."""
+    mean = values @ share
+    deviation = np.sqrt((values - mean[:, None]) ** 2 @ share)
+    return mean, np.where(deviation > 0.0, deviation, 1.0)

@@ -65,7 +65,7 @@ def search(
     starts, sample = _starts(
         init, explicit, n_init, n_experts, coordinates, objective, data, objective_of, box, generator
     )
-    if scatter is not None and explicit is None:
+    if scatter is not None and isinstance(init, str):
         starts = scatter(objective if sample is None else sample.objective, starts, generator)
     refine = None
     if sample is not None and n_experts > 2 and len(starts) > 1 and solver == "auto" and box is None:

@@ -31,7 +31,7 @@ class LM:
     """
 
     name = "lm"
-    fast = 1e-2  # nats a row: while the sum of squares falls by two percents a step, it is no time for second derivatives
+    fast = 1e-2  # nats a row: while the sum of squares falls by two percents a step, first derivatives do
 
     @staticmethod
     def model(objective: LeastSquaresObjective, theta: Array) -> LocalModel:
@@ -144,6 +144,6 @@ def projected(objective: LeastSquaresObjective, theta: Array, at: LocalModel) ->
         gradient[moving] -= cross.T @ solution[:, -1]
     hessian[np.ix_(moving, moving)] = -0.5 * (block + block.T)
     model = diagonalised(objective, theta, at.value, gradient, hessian, ~objective.linear)
-    slopes = np.abs(model.along)
-    nothing = (np.abs(model.values) < FLAT * np.abs(model.values).max(initial=0.0)) & (slopes < FAINT * slopes.max(initial=0.0))
+    slopes, curvatures = np.abs(model.along), np.abs(model.values)
+    nothing = (curvatures < FLAT * curvatures.max(initial=0.0)) & (slopes < FAINT * slopes.max(initial=0.0))
     return replace(model, along=np.where(nothing, 0.0, model.along))
