@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from moestat import kernels, louis
+from moestat import kernels, limits, louis
 from moestat.blocks import Block, Rows, accumulate, block_size, score_block_size
 from moestat.layout import Layout, Parameters, gate_penalty, workspace
 from moestat.linalg import mirror
@@ -90,35 +90,15 @@ class Objective:
         self._gram: Array | None = None
 
     def _bounds(self, bounds: Array | None) -> Array:
-        """The box, with the limits of scalars (the variance floor is one) and of the gate in it."""
-        out: Array = np.tile(np.array([[-np.inf], [np.inf]]), self.n_params) if bounds is None else bounds.copy()
-        layout = self.layout
-        limits = np.repeat(self.scale_limits()[:, None, :], layout.n_experts, axis=1)
-        gate = layout.gate.bounds(layout.n_experts, layout.q_gate)
-        if layout.gate.joint and self.gate_floor is not None:
-            gate = layout.gate.floor_bounds(layout.n_experts, self.gate_floor)
-        for side, meet in ((0, np.maximum), (1, np.minimum)):
-            packed = np.full(self.n_params, -np.inf if side == 0 else np.inf)
-            packed[layout.n_gate + layout.sizes[1] :] = layout.pack_scale(limits[side])
-            if gate is not None:
-                packed[: layout.n_gate] = layout.pack_gate(gate[side])
-            out[side] = meet(out[side], packed)
-        return out
+        return limits.with_limits(self.layout, bounds, self.floor, self.gate_floor)
 
     def scale_limits(self) -> Array:
         """Bounds `(2, c)` of the scalars of one expert."""
         return self.layout.expert.scale_limits(self.floor)
 
     def degenerate(self, theta: Array) -> tuple[int, ...]:
-        """Experts (from 1) whose density is about to be a spike: they sit on the bound that `variance_floor` sets."""
-        params, layout = self.layout.unpack(theta), self.layout
-        hit = np.zeros(layout.n_experts, dtype=bool)
-        if layout.expert.known_scale is None:
-            hit |= layout.expert.spikes(params.scale, self.floor)
-        if layout.gate.joint and self.gate_floor is not None:
-            low = layout.gate.floor_bounds(layout.n_experts, self.gate_floor)[0]
-            hit |= (params.gate <= low + 1e-6).any(axis=1)
-        return tuple(int(k) + 1 for k in np.flatnonzero(hit))
+        """Experts (from 1) whose density is about to be a spike; see `moestat.limits.degenerate`."""
+        return limits.degenerate(self.layout, theta, self.floor, self.gate_floor)
 
     @property
     def gram(self) -> Array:

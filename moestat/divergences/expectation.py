@@ -41,6 +41,7 @@ _MOST_SOBOL_FEATURES = 4
 _FIRST_PANELS = 4
 _MOST_PANELS = 4000
 _ROUNDS = 40
+_STALLED = 4
 _RANDOMISATIONS = 8
 _FIRST_SOBOL, _LAST_SOBOL = 8, 14
 _MONTE_CARLO = (14, 19)
@@ -125,10 +126,13 @@ def _gauss_kronrod(
     edges = np.unique(edges[(edges >= low) & (edges <= high)])
     left, right = edges[:-1], edges[1:]
     values, errors = _panel_integrals(f, law, left, right)
+    last, stalled = np.inf, 0
     for _ in range(_ROUNDS):
         allowed = max(rtol * np.abs(values.sum(axis=0)).max(), atol)
         worst = errors.max(axis=1)
-        if worst.sum() <= allowed or left.size > _MOST_PANELS:
+        # Half a panel has at most half the error, even where f jumps; an error that stays is rounding.
+        stalled, last = (stalled + 1 if worst.sum() > 0.9 * last else 0), worst.sum()
+        if worst.sum() <= allowed or left.size > _MOST_PANELS or stalled == _STALLED:
             break
         # Halve the panels that carry the error; the rest together may keep a quarter of what is allowed.
         order = np.argsort(worst)

@@ -145,6 +145,30 @@ def hurdle(counts: Any) -> Any:
     return log_density
 
 
+def censored(y: Vector, eta: Vector, v: Named, options: Case) -> Any:
+    """Of intervals: exact responses, and the probabilities of others; divided by that of the truncation limits."""
+    family, cdf = CENSORED[options["family"]]
+
+    def proba(low: Any, high: Any) -> Any:
+        return cdf(high, eta, v) - cdf(low, eta, v)
+
+    seen = proba(mp.mpf(options.get("low", "-inf")), mp.mpf(options.get("high", "inf")))
+    return (family(y, eta, v, options) if y[0] == y[1] else mp.log(proba(*y))) - mp.log(seen)
+
+
+def normal_cdf(y: Any, eta: Vector, v: Named) -> Any:
+    return mp.erfc(-(y - eta[0]) * mp.exp(-v("log_scale")) / mp.sqrt(2)) / 2
+
+
+def gamma_cdf(y: Any, eta: Vector, v: Named) -> Any:
+    a = mp.exp(v("log_shape"))
+    return mp.gammainc(a, 0, a * y * mp.exp(-eta[0]), regularized=True)
+
+
+def nonlinear(y: Vector, eta: Vector, v: Named, options: Case) -> Any:
+    return gaussian(y, [v("output") * mp.tanh(eta[0])], v, options)
+
+
 EXPERTS = {
     "gaussian": gaussian,
     "student_t": student_t,
@@ -162,7 +186,11 @@ EXPERTS = {
     "zero_inflated_negative_binomial": zero_inflated(negative_binomial),
     "hurdle_poisson": hurdle(poisson),
     "hurdle_negative_binomial": hurdle(negative_binomial),
+    "normal": gaussian,
+    "censored": censored,
+    "nonlinear": nonlinear,
 }
+CENSORED = {"normal": (gaussian, normal_cdf), "gamma": (gamma, gamma_cdf)}
 
 # -- gates: the logarithms of the weights -----------------------------------------------------------------------------------
 
@@ -253,8 +281,9 @@ GATES = {
 def loglik(case: Case, theta: Vector) -> Any:
     """The log-likelihood at the free parameters, in the order of the start."""
     p = dict(zip(case["start"], theta, strict=True))
-    gate, log_density, total = GATES[case["gate"]], EXPERTS[case["expert"]], mp.mpf(0)
-    classes = case["expert_options"].get("n_classes")
+    gate, options, total = GATES[case["gate"]], case["expert_options"], mp.mpf(0)
+    families = options.get("families", [case["expert"]] * case["n_experts"])
+    classes = options.get("n_classes")
     for row, response in zip(case["X"], case["y"], strict=True):
         x, y = [mp.mpf(v) for v in row], [mp.mpf(v) for v in (response if isinstance(response, list) else [response])]
         terms = []
@@ -262,7 +291,7 @@ def loglik(case: Case, theta: Vector) -> Any:
             heads = [f"expert[{j}]"] if classes is None else [f"expert[{j}]:class{s}" for s in range(classes - 1)]
             eta = [polynomial(p, head, x) for head in heads]
             scalar = partial(lambda head, name: p[f"{head}:{name}"], f"expert[{j}]")
-            terms.append(mp.exp(weight + log_density(y, eta, scalar, case["expert_options"])))
+            terms.append(mp.exp(weight + EXPERTS[families[j - 1]](y, eta, scalar, options)))
         total += mp.log(mp.fsum(terms))
     return total
 

@@ -45,6 +45,10 @@ SHARE = rng.beta(7.0 * special.expit(ETA), 7.0 * special.expit(-ETA))
 HEAVY = ETA + 0.5 * rng.standard_t(4.0, N)
 LEANING = ETA + 0.6 * stats.skewnorm.rvs(4.0, size=N, random_state=rng)
 CLASSES = np.argmax(np.outer(ETA, [1.0, -0.5, 0.0]) + rng.gumbel(size=(N, 3)), axis=1)
+WAVE = 2.0 * np.tanh(2.0 * ETA - 1.0) + 0.3 * rng.normal(size=N)
+INTERVALS = np.column_stack(
+    [np.where(HEAVY < 0.0, -np.inf, np.minimum(HEAVY, 1.0)), np.where(HEAVY > 1.0, np.inf, np.maximum(HEAVY, 0.0))]
+)
 DESIGN = sm.add_constant(X)
 QUADRATIC = np.column_stack([DESIGN, X[:, 0] ** 2, X[:, 0] * X[:, 1], X[:, 1] ** 2])
 
@@ -124,16 +128,20 @@ def inverse_gaussian(y: Array, weight: Array) -> Reference:
     return positive_glm(y, weight, family, log_shape, float(np.sqrt(2.0 / n)))
 
 
-def lognormal(y: Array) -> Reference:
-    """Least squares for log y; the maximum likelihood variance divides by n."""
-    results = sm.OLS(np.log(y), DESIGN).fit()
+def least_squares(y: Array) -> Reference:
+    """The maximum likelihood variance divides by n."""
+    results = sm.OLS(y, DESIGN).fit()
     shrink = np.sqrt(results.df_resid / N)
     sigma = np.sqrt(results.ssr / N)
     return Reference(
-        np.append(results.params, np.log(sigma)),
-        np.append(results.bse * shrink, np.sqrt(0.5 / N)),
-        float(results.llf - np.log(y).sum()),
+        np.append(results.params, np.log(sigma)), np.append(results.bse * shrink, np.sqrt(0.5 / N)), float(results.llf)
     )
+
+
+def lognormal(y: Array) -> Reference:
+    """Least squares for log y, whose density is that of y times y."""
+    reference = least_squares(np.log(y))
+    return reference._replace(loglik=reference.loglik - float(np.log(y).sum()))
 
 
 # -- by differences -----------------------------------------------------------------------------------------------------
@@ -237,6 +245,35 @@ def laplace(z: Array, _: Array) -> Array:
     return np.asarray(stats.genhyperbolic.logpdf(z, 1.0, 0.5, 0.0, scale=0.5))
 
 
+def censored(start: Array, step: Array) -> Reference:
+    """Responses above one are known to be that (Tobit), of those below zero the sign alone."""
+
+    def loglike(t: Array) -> float:
+        law = stats.norm(DESIGN @ t[:3], np.exp(t[3]))
+        return float(np.select([HEAVY > 1.0, HEAVY < 0.0], [law.logsf(1.0), law.logcdf(0.0)], law.logpdf(HEAVY)).sum())
+
+    return by_differences(loglike, start, step)
+
+
+def truncated(start: Array, step: Array) -> Reference:
+    """Responses below zero have never been seen."""
+
+    def loglike(t: Array) -> float:
+        law = stats.norm(DESIGN @ t[:3], np.exp(t[3]))
+        return float((law.logpdf(HEAVY) - law.logsf(0.0))[HEAVY > 0.0].sum())
+
+    return by_differences(loglike, start, step)
+
+
+def nonlinear(start: Array, step: Array) -> Reference:
+    """Normal responses around `c tanh(aᵀx + b)`; the slopes come first in the free vector, then c and the log scale."""
+
+    def loglike(t: Array) -> float:
+        return float(stats.norm.logpdf(WAVE, t[3] * np.tanh(DESIGN @ t[:3]), np.exp(t[4])).sum())
+
+    return by_differences(loglike, start, step)
+
+
 # -- the cases ------------------------------------------------------------------------------------------------------------
 
 POISSON, BINOMIAL = sm.families.Poisson(), sm.families.Binomial()
@@ -307,6 +344,8 @@ CASES = {
     "inverse_gaussian, weights": Case(
         experts.InverseGaussianExpert(), WALD, lambda *_: inverse_gaussian(WALD, WEIGHT), WEIGHT
     ),
+    "gaussian": Case(experts.GaussianExpert(), HEAVY, lambda *_: least_squares(HEAVY)),
+    "normal": Case(experts.NormalExpert(), HEAVY, lambda *_: least_squares(HEAVY)),
     "lognormal": Case(experts.LognormalExpert(), GAMMA, lambda *_: lognormal(GAMMA)),
     "beta": Case(experts.BetaExpert(), SHARE, lambda *_: exact(BetaModel(SHARE, DESIGN).fit(**TIGHT))),
     "zero_inflated_poisson": Case(
@@ -325,6 +364,14 @@ CASES = {
         np.where(KEPT, WIDE, 0.0),
         hurdle(np.where(KEPT, WIDE, 0.0), truncated_negative_binomial),
     ),
+    "censored": Case(experts.CensoredExpert("normal"), INTERVALS, censored),
+    "truncated": Case(
+        experts.CensoredExpert("normal", low=0.0),
+        np.column_stack([HEAVY, HEAVY]),
+        truncated,
+        weight=np.where(HEAVY > 0.0, 1.0, 0.0),
+    ),
+    "nonlinear": Case(experts.NonlinearExpert(), WAVE, nonlinear),
     "student_t": Case(experts.StudentTExpert(), HEAVY, student_t),
     "student_t, df 4": Case(
         experts.StudentTExpert(df=4),
