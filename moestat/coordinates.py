@@ -96,8 +96,12 @@ class Coordinates:
             gate_unit = weighted_center_scale(X[:, list(gate_columns)], w)[1]
             if not (gate_unit > 0).all():
                 column = list(gate_columns)[int(np.flatnonzero(~(gate_unit > 0))[0])]
-                raise ValueError(f"column {column} of X is constant; gate={gate!r} models its density. Drop the column.")
-        return cls(gate_map, expert_map, y_center, y_scale, unit, gate_unit, layout, X.shape[1], vector_y, names, metric)
+                raise ValueError(
+                    f"column {column} of X is constant; gate={gate!r} models its density. Drop the column."
+                )
+        return cls(
+            gate_map, expert_map, y_center, y_scale, unit, gate_unit, layout, X.shape[1], vector_y, names, metric
+        )
 
     def objective(
         self,
@@ -122,7 +126,9 @@ class Coordinates:
             gate_l2=gate_l2,
             gate_metric=self.gate_metric,
             floor=np.maximum(floor, 1e-150),
-            gate_floor=None if self.gate_unit is None else np.sqrt(max(variance_floor, SMALLEST_FLOOR)) * self.gate_unit,
+            gate_floor=None
+            if self.gate_unit is None
+            else np.sqrt(max(variance_floor, SMALLEST_FLOOR)) * self.gate_unit,
             bounds=bounds,
             n_jobs=n_jobs,
         )

@@ -100,7 +100,9 @@ def separation(objective: Objective, theta: Array, model: LocalModel, idle: Sequ
     return None
 
 
-def expert_separation(objective: Objective, theta: Array, model: LocalModel, idle: Sequence[int]) -> list[tuple[int, Array]]:
+def expert_separation(
+    objective: Objective, theta: Array, model: LocalModel, idle: Sequence[int]
+) -> list[tuple[int, Array]]:
     """Experts (from 0) with a direction `(d, q)` of their coefficients along which the likelihood rises to its supremum.
 
     As for the gate: the flattest directions of an expert's curvature, tried over `REACH` standard deviations of its predictors. Classes
@@ -136,7 +138,10 @@ def expert_separation_message(
     found: Sequence[tuple[int, Array]], coordinates: Coordinates, rank: Mapping[int, int]
 ) -> str:
     """What to say about experts whose coefficients grow without bound."""
-    layout, names = coordinates.layout, coordinates.feature_names or [f"x{j + 1}" for j in range(coordinates.n_features)]
+    layout, names = (
+        coordinates.layout,
+        coordinates.feature_names or [f"x{j + 1}" for j in range(coordinates.n_features)],
+    )
     terms = layout.expert.terms(["Intercept", *coordinates.expert_map.names(names)])
     heads = layout.expert.predictor_names(layout.n_predictors, coordinates.vector_y)
     said = []

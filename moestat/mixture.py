@@ -75,7 +75,9 @@ class ConditionalMixture(MixturePredictions):
         feature_names: Sequence[str] | None = None,
     ) -> None:
         if params is None:
-            raise ValueError("params is missing; give a dictionary with gate_coef, gate_intercept, expert_coef, expert_intercept, …")
+            raise ValueError(
+                "params is missing; give a dictionary with gate_coef, gate_intercept, expert_coef, expert_intercept, …"
+            )
         self.gate, self.expert = resolve_gate(gate), resolve_expert(expert)
         coef = np.asarray(params.get("expert_coef", np.zeros((1, 0))), dtype=float)
         d_expert = self.expert.n_inputs(coef.shape[-1]) if coef.ndim > 1 else 0
@@ -145,15 +147,15 @@ class ConditionalMixture(MixturePredictions):
         if sorted(index.tolist()) != list(range(self.n_experts)):
             raise ValueError(f"order={list(order)} is not a permutation of 0…{self.n_experts - 1}.")
         if not self.expert.exchangeable and (index != np.arange(self.n_experts)).any():
-            raise ValueError(f"order={index.tolist()}: the experts are of different families, whose order is part of the model.")
+            raise ValueError(
+                f"order={index.tolist()}: the experts are of different families, whose order is part of the model."
+            )
         gate = self.gate.canonical(self.gate.permute(self.internal.gate, index.tolist()))
         internal = Parameters(gate, self.internal.coef[index], self.internal.scale[index])
         layout = self.layout.replace_known(self.layout.known_scale[index])
         return self._moved(layout, internal, (self.gate_map, self.expert_map))
 
-    def _moved(
-        self, layout: Layout, internal: Parameters, maps: tuple[FeatureMap, FeatureMap]
-    ) -> ConditionalMixture:
+    def _moved(self, layout: Layout, internal: Parameters, maps: tuple[FeatureMap, FeatureMap]) -> ConditionalMixture:
         """A model of the same kind and columns with other parameters and coordinates."""
         return ConditionalMixture._from_internal(
             layout, internal, maps, self.n_features, self.vector_y, self.feature_names

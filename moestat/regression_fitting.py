@@ -75,7 +75,8 @@ def fit_least_squares(
     expert : str or expert
         `"gaussian"`: means that are polynomials; `"nonlinear"`, or `NonlinearExpert(activation=...)`.
     solver : {"auto", "lm", "newton", "lbfgs"} or Solver
-        "auto": Levenberg–Marquardt with variable projection, then trust-region Newton on the exact Hessian.
+        "auto": Levenberg–Marquardt with variable projection, then trust-region Newton on the exact Hessian. Nonlinear experts start from
+        partitions and from random directions, whichever is better after a few steps.
     sample_weight, gate_features, expert_features, init, n_init, tol, max_iter, gate_l2, box, rng, n_jobs, callback, feature_names
         As of `fit_mixture`.
 

@@ -225,8 +225,9 @@ def _over_x(
         return rule(components_of(truth, rows), components_of(estimate, rows), marginals)
 
     law: Any = Everywhere(*laws) if laws is not None else x
-    found = expect(at, law, breaks=gate_transitions(truth, estimate), rtol=_X_TOLERANCE, atol=noise, rng=rng)
     # The first column is the value, the others are errors made in y.
+    breaks = gate_transitions(truth, estimate)
+    found = expect(at, law, breaks=breaks, rtol=_X_TOLERANCE, atol=noise, judged=1, rng=rng)
     value, in_y = float(found.value[0]), float(np.sum(found.value[1:]))
     return Divergence(value, float(found.error[0]) + in_y, f"{found.method}, {name}{_what(laws)}"), in_y
 

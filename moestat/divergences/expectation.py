@@ -64,6 +64,7 @@ def expect(
     breaks: Array | Callable[[float, float], Array] | None = None,
     rtol: float = 1e-5,
     atol: float = 0.0,
+    judged: int | None = None,
     rng: np.random.Generator | None = None,
 ) -> Expectation:
     """Expectation of ``f(X)`` under a law of x.
@@ -83,6 +84,8 @@ def expect(
         a method `breaks()` of the law adds more.
     rtol, atol : float
         Accuracy relative to the largest value, and, for d = 1, absolute.
+    judged : int, optional
+        Number of columns, the first ones, of which this accuracy is asked; by default all.
     rng : numpy.random.Generator, optional
         For d > 1; a fixed source by default, so that equal arguments give equal values.
     """
@@ -96,10 +99,10 @@ def expect(
                 "x must be a law with interval and density (moestat.distributions.Uniform, Normal) or Empirical, "
                 f"got {law!r}."
             )
-        return _gauss_kronrod(f, law, breaks, rtol, atol)  # type: ignore[arg-type]
+        return _gauss_kronrod(f, law, breaks, rtol, atol, judged)  # type: ignore[arg-type]
     if has_quadrature(law):
-        return _sobol(f, law, max(rtol, 1e-3), rng)  # type: ignore[arg-type]
-    return monte_carlo(f, law, rng)
+        return _sobol(f, law, max(rtol, 1e-3), judged, rng)  # type: ignore[arg-type]
+    return monte_carlo(f, law, rng, judged)
 
 
 def has_quadrature(law: Law) -> bool:
@@ -118,6 +121,7 @@ def _gauss_kronrod(
     breaks: Array | Callable[[float, float], Array] | None,
     rtol: float,
     atol: float,
+    judged: int | None,
 ) -> Expectation:
     low, high = law.interval()
     given = breaks(low, high) if callable(breaks) else np.zeros(0) if breaks is None else breaks
@@ -128,8 +132,8 @@ def _gauss_kronrod(
     values, errors = _panel_integrals(f, law, left, right)
     last, stalled = np.inf, 0
     for _ in range(_ROUNDS):
-        allowed = max(rtol * np.abs(values.sum(axis=0)).max(), atol)
-        worst = errors.max(axis=1)
+        allowed = max(rtol * np.abs(values.sum(axis=0))[:judged].max(), atol)
+        worst = errors[:, :judged].max(axis=1)
         # Half a panel has at most half the error, even where f jumps; an error that stays is rounding.
         stalled, last = (stalled + 1 if worst.sum() > 0.9 * last else 0), worst.sum()
         if worst.sum() <= allowed or left.size > _MOST_PANELS or stalled == _STALLED:
@@ -158,7 +162,9 @@ def _panel_integrals(f: Integrand, law: ContinuousLaw, left: Array, right: Array
     return kronrod, np.abs(kronrod - gauss)
 
 
-def _sobol(f: Integrand, law: ContinuousLaw, rtol: float, rng: np.random.Generator | None) -> Expectation:
+def _sobol(
+    f: Integrand, law: ContinuousLaw, rtol: float, judged: int | None, rng: np.random.Generator | None
+) -> Expectation:
     sums: Array | None = None
     count = 0
     seed = 0 if rng is None else int(rng.integers(2**31))
@@ -173,7 +179,7 @@ def _sobol(f: Integrand, law: ContinuousLaw, rtol: float, rng: np.random.Generat
         means = sums / count
         value = means.mean(axis=0)
         error = 2.0 * means.std(axis=0, ddof=1) / np.sqrt(_RANDOMISATIONS)
-        if error.max() <= rtol * np.abs(value).max():
+        if error[:judged].max() <= rtol * np.abs(value[:judged]).max():
             break
     return Expectation(value, error, f"Sobol in x ({_RANDOMISATIONS} x {count} points)")
 
@@ -190,7 +196,7 @@ def _sobol_points(d: int, level: int, seed: int) -> Array:
     return np.stack([engine.random_base2(level) for engine in engines])
 
 
-def monte_carlo(f: Integrand, law: Law, rng: np.random.Generator | None) -> Expectation:
+def monte_carlo(f: Integrand, law: Law, rng: np.random.Generator | None, judged: int | None = None) -> Expectation:
     """Plain Monte Carlo, the draws doubled until twice the standard error is below 0.5 % (2^19 draws at most)."""
     source = np.random.default_rng(0) if rng is None else rng
     first, last = _MONTE_CARLO
@@ -204,6 +210,6 @@ def monte_carlo(f: Integrand, law: Law, rng: np.random.Generator | None) -> Expe
         count += rows.shape[0]
         value = np.asarray(total) / count
         error = 2.0 * np.sqrt(np.maximum(np.asarray(squares) / count - value**2, 0.0) / count)
-        if error.max() <= 5e-3 * np.abs(value).max():
+        if error[:judged].max() <= 5e-3 * np.abs(value[:judged]).max():
             break
     return Expectation(value, error, f"Monte Carlo ({count} draws)")

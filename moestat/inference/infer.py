@@ -187,7 +187,9 @@ def infer(
 def _classical(objective: Any, theta: FloatArray) -> FloatArray:
     """The Gauss–Newton Hessian over the unbiased variance, of least squares."""
     if not hasattr(objective, "classical_hessian"):
-        raise ValueError("cov_type='classical' is for least squares; a likelihood has 'observed', 'opg', 'sandwich', 'cluster'.")
+        raise ValueError(
+            "cov_type='classical' is for least squares; a likelihood has 'observed', 'opg', 'sandwich', 'cluster'."
+        )
     return np.asarray(objective.classical_hessian(theta))
 
 

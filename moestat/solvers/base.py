@@ -39,7 +39,9 @@ class Status(Enum):
         return self in (Status.CERTIFIED, Status.SEPARATED)
 
 
-SATURATED = 1e-5  # nats below the supremum of all likelihoods, where that is known: classes that are predicted without error
+SATURATED = (
+    1e-5  # nats below the supremum of all likelihoods, where that is known: classes that are predicted without error
+)
 POLISHED = (
     1e-20  # nats: scores at rounding, parameters to about 1e-10 standard errors; no further step is worth its pass
 )

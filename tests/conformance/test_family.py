@@ -125,7 +125,9 @@ def test_hessian_is_the_derivative_of_the_gradient(case: Case) -> None:
     short_value, short = objective.gradient(theta)
     np.testing.assert_allclose(short_value, value, rtol=1e-13)
     np.testing.assert_allclose(short, gradient, rtol=1e-10, atol=1e-11 * (1.0 + np.abs(gradient).max()))
-    np.testing.assert_allclose(weight @ m.scores(X, y), gradient, rtol=1e-9, atol=1e-10 * (1.0 + np.abs(gradient).max()))
+    np.testing.assert_allclose(
+        weight @ m.scores(X, y), gradient, rtol=1e-9, atol=1e-10 * (1.0 + np.abs(gradient).max())
+    )
     exact = family.difference(lambda t: objective.gradient(t)[1], theta)
     np.testing.assert_allclose(hessian, exact, rtol=1e-6, atol=1e-7 * (1.0 + np.abs(exact).max()))
 
@@ -230,7 +232,9 @@ def test_fit_save_load_and_infer(case: Case, tmp_path: Any) -> None:
     assert np.isfinite(est.loglik_)
     np.testing.assert_allclose(est.log_likelihood(X, y), est.loglik_, rtol=1e-9)
     if case.smooth and est.converged_:
-        assert est.loglik_ > truth.log_density(X, y).sum() - 25.0  # two starts may end in a lesser maximum, not in nowhere
+        assert (
+            est.loglik_ > truth.log_density(X, y).sum() - 25.0
+        )  # two starts may end in a lesser maximum, not in nowhere
     assert str(results.summary())
     assert len(results.params) == len(m.free_names())
     est.save(tmp_path / "model.json")

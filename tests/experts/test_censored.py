@@ -34,9 +34,7 @@ def test_derivatives_against_mpmath() -> None:
     first, second = CensoredExpert(NormalExpert()).derivatives(y, eta, extra)
 
     def log_probability(lower: float, upper: float):
-        return lambda m, v: mp.log(
-            mp.ncdf((mp.mpf(upper) - m) / mp.exp(v)) - mp.ncdf((mp.mpf(lower) - m) / mp.exp(v))
-        )
+        return lambda m, v: mp.log(mp.ncdf((mp.mpf(upper) - m) / mp.exp(v)) - mp.ncdf((mp.mpf(lower) - m) / mp.exp(v)))
 
     for b, (lower, upper) in enumerate(y.T):
         for k in range(2):

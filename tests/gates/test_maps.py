@@ -84,7 +84,9 @@ def chain(gate, gamma, z, weight):
     return gradient.ravel() @ tie, tie.T @ hessian.reshape(size, size) @ tie
 
 
-@pytest.mark.parametrize("name", ["laplace-1", "laplace-smooth-1", "laplace-smooth-2", "cosine", "activation-1", "gaussian-1"])
+@pytest.mark.parametrize(
+    "name", ["laplace-1", "laplace-smooth-1", "laplace-smooth-2", "cosine", "activation-1", "gaussian-1"]
+)
 def test_chain(name):
     """The whole way from free coefficients to weighted log-probabilities; a temperature is one coefficient of all experts."""
     case = CASES[name]

@@ -16,7 +16,7 @@ pytestmark = [
     for name in ("ConvergenceWarning", "DegeneracyWarning", "SeparationWarning", "CollinearityWarning")
 ]
 
-FEW = {"n_init": 2, "max_iter": 100, "random_state": 0}
+FEW = {"n_init": 2, "max_iter": 40, "random_state": 0}
 ESTIMATORS = [ms.MoERegressor(objective="least_squares", **FEW), ms.SigmoidMoERegressor(**FEW)]
 
 

@@ -1,6 +1,6 @@
 """Maxima of small fits of every family and of gates, computed with mpmath and nothing of moestat.
 
-Run ``python tests/reference/mpmath/make_family_reference.py [name ...]`` to write ``family_reference.json``: for every case in
+Run ``python -m tests.reference.mpmath.make_family_reference [name ...]`` to write ``family_reference.json``: for every case in
 ``family_cases.json`` (or those named) the maximal log-likelihood, the free parameters there and their standard errors from the
 observed information, as strings with 40 digits.
 
@@ -23,7 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import mpmath as mp
-from make_reference import DIGITS, Case, Vector, derivatives, is_negative_definite, maximise, text
+
+from tests.reference.mpmath.make_reference import (
+    DIGITS,
+    Case,
+    Vector,
+    derivatives,
+    is_negative_definite,
+    maximise,
+    text,
+)
 
 HERE = Path(__file__).parent
 Parameters = dict[str, Any]
