@@ -114,6 +114,14 @@ def fit_mixture(
     resolved_gate, resolved_expert = resolve_gate(gate), resolve_expert(expert)
     data = checks.data(X, y, sample_weight, n_experts, offset, intervals=resolved_expert.intervals)
     checks.fits_together(resolved_gate, resolved_expert, gate_l2, data)
+    if resolved_gate.open_threshold:
+        warm = fit_mixture(
+            X, y, n_experts, gate=resolved_gate.dense(), expert=resolved_expert, sample_weight=sample_weight, offset=offset,
+            gate_features=gate_features, expert_features=expert_features, init=init, n_init=n_init, gate_l2=gate_l2,
+            variance_floor=variance_floor, box=box, rng=rng, n_jobs=n_jobs,
+        ).mixture  # fmt: skip
+        scores = warm.internal.gate @ warm.gate_map.features(data.X)
+        resolved_gate = resolved_gate.calibrate(scores, data.weight if data.weight.size else None)
     check_use(solver, LIKELIHOOD, "a likelihood")
     checks.settings(
         solver=solver,

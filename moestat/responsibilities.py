@@ -22,7 +22,14 @@ STEPS = 15  # Newton steps of an M-step that has no closed form
 ENOUGH = 1e-4  # nats a row: a smaller gain of the complete-data likelihood ends them
 ORIGIN_ROWS = 200_000  # rows that say where the first step starts
 WARM_UP = 30  # EM steps of a sparse gate's dense counterpart
-FLOORS = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)  # of dense weights under sparse ones, on the way from the first to the second
+FLOORS = (
+    0.3,
+    0.1,
+    0.03,
+    0.01,
+    0.003,
+    0.001,
+)  # of dense weights under sparse ones, on the way from the first to the second
 FLOOR_STEPS = 10  # EM steps on each
 
 

@@ -27,6 +27,7 @@ class Gate:
     degree: ClassVar[int] = 1
     general: ClassVar[bool] = False  # not a softmax of linear scores
     normalised: ClassVar[bool] = True  # the weights sum to one
+    open_threshold: ClassVar[bool] = False  # has a number that a fit of its dense counterpart must set first
     exchangeable: ClassVar[bool] = True  # experts may be put in any order
     joint: ClassVar[bool] = False  # a model of x as well
     raw_features: ClassVar[bool] = False  # needs the user's own columns, not orthonormal combinations of them
@@ -55,6 +56,14 @@ class Gate:
     def bounds(self, n_experts: int, n_features: int) -> tuple[Array, Array] | None:
         """Lower and upper bounds `(S, p)` of the coefficients, or None."""
         return None
+
+    def dense(self) -> Any:
+        """For a gate that switches experts off: the gate with the same coefficients that does not, on which a search warms up."""
+        return None
+
+    def calibrate(self, scores: Array, weight: Array | None = None) -> Any:
+        """Of a gate with an open threshold: the gate with its number, from scores `(K, n)` of the dense counterpart."""
+        raise NotImplementedError
 
     def floor_bounds(self, n_experts: int, floor: Array) -> tuple[Array, Array]:
         """Of a gate that models x: bounds `(S, p)` that keep its standard deviations above `floor (d,)`."""

@@ -56,6 +56,4 @@ class FlooredGate(ScoreGate):
         own = scores[: len(scores) - len(log_prob)]
         sparse, dense = scores[len(own) :], self._dense.log_prob(own)
         share = np.exp(np.log1p(-self.floor) + sparse - log_prob)[:, None]
-        return np.asarray(
-            share * self.gate.jacobian(own, sparse) + (1.0 - share) * self._dense.jacobian(own, dense)
-        )
+        return np.asarray(share * self.gate.jacobian(own, sparse) + (1.0 - share) * self._dense.jacobian(own, dense))

@@ -99,10 +99,6 @@ class ScoreGate(Gate):
         """Coefficients `(S, p)` from which the first M-step of the gate starts, for responsibilities `(K, n)` (weighted)."""
         return np.zeros((self.n_scores(len(resp)), self.n_coef(len(z))))
 
-    def dense(self) -> Gate | None:
-        """For a gate that switches experts off: the gate with the same coefficients that does not, on which a search warms up."""
-        return None
-
     def maximise_free(self, theta: Array, slope: Array, information: Array, step: float) -> Array:
         """A scoring step of the given length on the free gate parameters; `step = 0` is a very short one.
 

@@ -151,8 +151,9 @@ class BudgetGate(MaskedGate):
     avg_active : float, at least 1, default 2.0
         Active experts on average.
     threshold : float, optional
-        λ, at least 0 (0 is the dense softmax). Without it λ is set anew by `calibrate` on every batch of scores that `log_prob`
-        sees: the weights at one x then depend on the other rows of its batch. A gate for prediction should be calibrated.
+        λ, at least 0 (0 is the dense softmax). A fit sets it once, by `calibrate` on the fit of the dense gate, and the fitted gate keeps it.
+        In a mixture with known parameters it should be given: without it λ is set anew on every batch of scores that `log_prob` sees, so
+        that the weights at one x depend on the other rows of its batch.
 
     Raises
     ------
@@ -184,6 +185,11 @@ class BudgetGate(MaskedGate):
         check_number("avg_active", self.avg_active, 1.0, np.inf, "[")
         if self.threshold is not None:
             check_number("threshold", self.threshold, 0.0, np.inf, "[")
+
+    @property
+    def open_threshold(self) -> bool:  # type: ignore[override]
+        """Whether λ is still to be set."""
+        return self.threshold is None
 
     def calibrate(self, scores: Array, weight: ArrayLike | None = None) -> BudgetGate:
         """The gate with the lowest λ that spends no more than `avg_active` experts on average over the (weighted) scores.

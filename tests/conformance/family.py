@@ -25,6 +25,7 @@ GATE_FORMS: dict[str, list[dict[str, Any]]] = {
     "constant": [{}, {"equal": True}],
     "softmax": [{}, {"temperature": 0.5}, {"transform": "tanh"}],
     "normalized_sigmoid": [{}, {"degree": 2}],
+    "budget": [{"threshold": 0.3}],  # a fit sets it: see tests/gates/test_budget_fit.py
     "topk": [{"k": 2}, {"k": 2, "ranking": "scores"}],
     "prototype": [{"n_prototypes": 2}],
     "hierarchical": [{"tree": [[0, 1], 2]}, {"tree": [[0, 1], 2], "levels": ("laplace", "softmax")}],
