@@ -135,7 +135,7 @@ def _gauss_kronrod(
         allowed = max(rtol * np.abs(values.sum(axis=0))[:judged].max(), atol)
         worst = errors[:, :judged].max(axis=1)
         # Half a panel has at most half the error, even where f jumps; an error that stays is rounding.
-        stalled, last = (stalled + 1 if worst.sum() > 0.9 * last else 0), worst.sum()
+        stalled, last = (stalled + 1 if worst.sum() > 0.7 * last else 0), worst.sum()
         if worst.sum() <= allowed or left.size > _MOST_PANELS or stalled == _STALLED:
             break
         # Halve the panels that carry the error; the rest together may keep a quarter of what is allowed.

@@ -42,6 +42,7 @@ class Status(Enum):
 SATURATED = (
     1e-5  # nats below the supremum of all likelihoods, where that is known: classes that are predicted without error
 )
+POLISHING = 12  # steps at most; two do for a regular maximum, nearly separated coefficients gain a digit in two
 POLISHED = (
     1e-20  # nats: scores at rounding, parameters to about 1e-10 standard errors; no further step is worth its pass
 )
@@ -181,12 +182,12 @@ def _polished(solver: Solver, objective: Objective, done: Run, tol: float) -> Ru
     """A few more steps of a quadratically convergent solver: they take the scores from "small enough" to rounding."""
     if not getattr(solver, "quadratic", False):
         return done
-    for _ in range(3):
+    for _ in range(POLISHING):
         if done.state.stalled or done.certificate.decrement < POLISHED:
             break
         state = solver.step(objective, done.state)
         certificate = certify(objective, state.theta, tol, state.memory.get("model"))
-        if not certificate.certified or certificate.decrement > 0.5 * done.certificate.decrement:
+        if not certificate.certified or certificate.decrement > 0.9 * done.certificate.decrement:
             break
         done = Run(state, Status.CERTIFIED, certificate, (*done.trace, state.value))
     return done
