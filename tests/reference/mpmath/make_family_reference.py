@@ -322,10 +322,12 @@ def reference(case: Case) -> dict[str, Any]:
 def main(names: list[str]) -> None:
     mp.mp.dps = DIGITS
     path = HERE / "family_reference.json"
-    numbers = json.loads(path.read_text()) if names and path.exists() else {}
     cases = json.loads((HERE / "family_cases.json").read_text())
-    numbers |= {case["name"]: reference(case) for case in cases if not names or case["name"] in names}
-    path.write_text(json.dumps(numbers, indent=1) + "\n")
+    for case in cases:
+        if not names or case["name"] in names:
+            numbers = json.loads(path.read_text()) if path.exists() else {}
+            numbers[case["name"]] = reference(case)
+            path.write_text(json.dumps(numbers, indent=1) + "\n")
 
 
 if __name__ == "__main__":
