@@ -20,6 +20,7 @@ from moestat.report import FittedMixture, report
 from moestat.search import Box, Start, explicit_starts, search
 from moestat.solvers import LIKELIHOOD, check_use
 from moestat.solvers.base import Solver
+from moestat.sparsity import with_gate_messages, with_threshold
 
 Array = NDArray[np.float64]
 
@@ -120,8 +121,7 @@ def fit_mixture(
             gate_features=gate_features, expert_features=expert_features, init=init, n_init=n_init, gate_l2=gate_l2,
             variance_floor=variance_floor, box=box, rng=rng, n_jobs=n_jobs,
         ).mixture  # fmt: skip
-        scores = warm.internal.gate @ warm.gate_map.features(data.X)
-        resolved_gate = resolved_gate.calibrate(scores, data.weight if data.weight.size else None)
+        resolved_gate = with_threshold(resolved_gate, warm, data)
     check_use(solver, LIKELIHOOD, "a likelihood")
     checks.settings(
         solver=solver,
@@ -175,4 +175,6 @@ def fit_mixture(
             callback=callback,
         )
         fixed_order = boxed or (explicit is not None and len(explicit) > 1)
-        return report(outcome, objective, coordinates, fixed_order, solver, gate_l2, began)
+        fitted = report(outcome, objective, coordinates, fixed_order, solver, gate_l2, began)
+        result = with_gate_messages(fitted.result, resolve_gate(gate), objective, outcome.best.state.theta)
+        return FittedMixture(fitted.mixture, result)

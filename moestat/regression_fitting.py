@@ -25,6 +25,7 @@ from moestat.report import report
 from moestat.search import Box, explicit_starts, search
 from moestat.solvers import LEAST_SQUARES, check_use
 from moestat.solvers.base import FitResult, Solver, Status
+from moestat.sparsity import with_gate_messages, with_threshold
 
 Array = NDArray[np.float64]
 
@@ -110,6 +111,12 @@ def fit_least_squares(
     resolved, mean = resolve_gate(gate), mean_of(resolve_expert(expert))
     check_gate(resolved)
     checks.penalty(resolved, gate_l2)
+    if resolved.open_threshold:
+        warm = fit_least_squares(
+            X, y, n_experts, gate=resolved.dense(), expert=expert, sample_weight=sample_weight, gate_features=gate_features,
+            expert_features=expert_features, init=init, n_init=n_init, gate_l2=gate_l2, box=box, rng=rng, n_jobs=n_jobs,
+        ).function  # fmt: skip
+        resolved = with_threshold(resolved, warm, data)
     check_use(solver, LEAST_SQUARES, "least squares")
     checks.settings(
         solver=solver,
@@ -165,7 +172,7 @@ def fit_least_squares(
         fitted = report(outcome, objective, coordinates, fixed_order, solver, gate_l2, began)
         variance, inexact = objective.variance(objective.squares(outcome.best.state.theta))
     noise = float(np.sqrt(variance) * coordinates.y_scale[0])
-    result, said = fitted.result, []
+    result, said = with_gate_messages(fitted.result, resolve_gate(gate), objective, outcome.best.state.theta), []
     if inexact and result.certificate.singular:
         said = mean.degeneracies() or [_singular(result)]
     elif not inexact and result.converged:

@@ -8,29 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moestat.gates.floored import FlooredGate
 from moestat.general import objective_for
 from moestat.layout import Parameters
 from moestat.linalg import solve_psd
 from moestat.objective import Objective
-from moestat.solvers.base import short_run
-from moestat.solvers.em import EM
+from moestat.sparse_starts import sparse_start
 
 Array = NDArray[np.float64]
 
 STEPS = 15  # Newton steps of an M-step that has no closed form
 ENOUGH = 1e-4  # nats a row: a smaller gain of the complete-data likelihood ends them
 ORIGIN_ROWS = 200_000  # rows that say where the first step starts
-WARM_UP = 30  # EM steps of a sparse gate's dense counterpart
-FLOORS = (
-    0.3,
-    0.1,
-    0.03,
-    0.01,
-    0.003,
-    0.001,
-)  # of dense weights under sparse ones, on the way from the first to the second
-FLOOR_STEPS = 10  # EM steps on each
 
 
 def from_responsibilities(objective: Objective, resp: Array) -> Array:
@@ -43,7 +31,8 @@ def from_responsibilities(objective: Objective, resp: Array) -> Array:
     gate: Any = layout.gate
     dense = gate.dense() if gate.general else None
     if dense is not None:
-        return _warmed_up(objective, resp, dense)
+        warm = objective_for(objective.rows, replace(layout, gate=dense), floor=objective.floor)
+        return sparse_start(objective, warm, from_responsibilities(warm, resp))
     if layout.expert.closed_form and not layout.gate.general:
         origin = objective.clip(np.zeros(objective.n_params))
         return objective.maximise(origin, objective.em_pass(origin, resp))
@@ -113,34 +102,6 @@ def _parts(statistics: dict[str, Array], n_experts: int) -> Array:
     """Complete-data log-likelihood of each expert, then of the gate, as far as the passes report them."""
     experts = statistics.get("expert_value", np.zeros(n_experts))
     return np.append(experts, float(statistics.get("gate_value", np.zeros(()))))
-
-
-def _warmed_up(objective: Objective, resp: Array, dense: Any) -> Array:
-    """EM steps of the model with the dense gate, whose coefficients have the same places, and with ever lower floors of it."""
-    layout = replace(objective.layout, gate=dense)
-    warm = objective_for(objective.rows, layout, floor=objective.floor)
-    state = short_run(EM(), warm, from_responsibilities(warm, resp), WARM_UP)
-    theta = objective.clip(objective.layout.pack(layout.unpack(state.theta)))
-    gate: Any = objective.layout.gate
-    if hasattr(objective, "gauss_newton"):  # squares have no heavy tails: the dense start is near enough
-        return theta
-    for share in FLOORS:
-        layout = replace(objective.layout, gate=FlooredGate(gate, share))
-        theta = _best_step(objective_for(objective.rows, layout, floor=objective.floor), theta)
-    return objective.clip(theta)
-
-
-def _best_step(objective: Objective, theta: Array) -> Array:
-    """The best of some EM steps that are not shortened: active sets may move, and the likelihood fall on the way."""
-    best, value = theta, -np.inf
-    for _ in range(FLOOR_STEPS):
-        at = objective.em_pass(theta)
-        if at.value > value:
-            best, value = theta, at.value
-        theta = objective.maximise(theta, at)
-        if not (np.isfinite(at.value) and np.isfinite(theta).all()):
-            break
-    return best
 
 
 def split_merge_starts(objective: Objective, theta: Array, target: Array) -> list[Array]:

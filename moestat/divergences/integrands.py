@@ -71,7 +71,9 @@ def check_finite(values: Array) -> Array:
         If one is infinite, as only those of the Kullback-Leibler divergence may be.
     """
     if np.isposinf(values).any():
-        raise ValueError("kl is infinite: the estimate gives no probability to responses that the truth has.")
+        raise ValueError(
+            "kl is infinite: the estimate gives no probability, or far too little, to responses that the truth has."
+        )
     return values
 
 

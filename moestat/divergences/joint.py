@@ -98,7 +98,7 @@ def law_of_x(mixture: Any) -> FeatureLaw:
     model: Any = density_of(mixture)
     if not has_law_of_x(model):
         raise ValueError(
-            f"{model!r} has no law of x, only GaussianGate(likelihood='joint') has one; give a law x=, as moestat.distributions.Uniform."
+            f"x is missing: give a law x=, as moestat.distributions.Uniform. Only GaussianGate(likelihood='joint') has one; this is {model!r}."
         )
     params = model.params
     law = FeatureLaw(params["gate_weight"], params["gate_location"], params["gate_covariance"])

@@ -117,6 +117,13 @@ class BaseExpert:
         """Responses `(n, D)` as real numbers on about the scale of η, for the partitions from which a fit starts."""
         return y
 
+    def alternatives(self, coef: Array, scale: Array) -> list[tuple[Array, Array]]:
+        """Coefficients and scalars from which a search that ended at these should be tried again; none here.
+
+        For families whose likelihood has stationary points that are neither maxima nor seen as saddles by second derivatives.
+        """
+        return []
+
     def floor_unit(self, y: Array, weight: Array | None) -> Array:
         """What the square root of `variance_floor` is a multiple of, `(D,)`, for families that are not location-scale ones."""
         return np.ones(1)

@@ -29,6 +29,7 @@ SHAPE = Scalar(
     at_low="its limit is the half-normal distribution below the location",
     at_high="its limit is the half-normal distribution above the location",
 )
+NEARLY_NORMAL, LEANING = 0.3, 1.5  # shapes from which, and to which, a search goes on
 LOG_2 = 0.69314718055994530942
 
 
@@ -140,6 +141,25 @@ class SkewNormalExpert(LocationScaleExpert):
         eta, scale = self.origin(y - (line @ phi)[:, None], weight)
         line[0] += eta[0]
         return np.asarray(line[None]), scale
+
+    def alternatives(self, coef: Array, scale: Array) -> list[tuple[Array, Array]]:
+        """The experts near α = 0, one at a time, with as much asymmetry to either side, and the same mean and variance.
+
+        At the best normal fit the likelihood is flat up to its third order in α: it rises to one side, and a search that comes from
+        the other side ends there with all signs of a maximum.
+        """
+        groups = [np.arange(len(scale))] if self.tied else np.arange(len(scale))[:, None]
+        omega, (mean, variance) = np.exp(scale[:, 0]), self.standard_moments(scale[None, :, 1])
+        out = []
+        for group in groups:
+            for alpha in (LEANING, -LEANING) if np.abs(scale[group[0], 1]) < NEARLY_NORMAL else ():
+                new_mean, new_variance = self.standard_moments(np.array([alpha]))
+                moved, scalars = coef.copy(), scale.copy()
+                scalars[group, 0] += 0.5 * np.log(variance[group] / new_variance)
+                scalars[group, 1] = alpha
+                moved[group, 0, 0] += omega[group] * mean[group] - np.exp(scalars[group, 0]) * new_mean
+                out.append((moved, scalars))
+        return out
 
 
 def _log_tail(z: Array, alpha: Array) -> Array:

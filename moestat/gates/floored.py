@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from moestat.gates.around import AroundGate
 from moestat.gates.base import Array
 from moestat.gates.scores import ScoreGate
 
 
 @dataclass(frozen=True)
-class FlooredGate(ScoreGate):
+class FlooredGate(AroundGate):
     """`(1 - ε) π_k + ε g_k` for a gate π that switches experts off, and its dense form g, of the same coefficients.
 
     Under π alone a row whose expert is switched off has the tail density of the other experts, often hundreds of nats less: active sets
@@ -24,6 +25,11 @@ class FlooredGate(ScoreGate):
 
     gate: ScoreGate
     floor: float = 0.1
+
+    @property
+    def inner(self) -> ScoreGate:
+        """The gate π."""
+        return self.gate
 
     @property
     def _dense(self) -> Any:

@@ -127,7 +127,7 @@ class MaskedGate(SoftmaxScores):
 
     `π_k = 1{k ∈ M} g_k/m` with the dense softmax g and the kept mass `m(x) = Σ_M g_j`: a density, with `KL(π‖g) = -log m` and
     total variation `1 - m`. Derivatives take the mask as constant. The log-likelihood jumps where a mask changes, so ascent
-    holds only while masks stay.
+    holds only while masks stay, a certificate of a fit is one among gates with the same masks at all rows, and so are standard errors.
     """
 
     def mask(self, scores: Array) -> Mask:
@@ -137,6 +137,17 @@ class MaskedGate(SoftmaxScores):
     def log_prob(self, scores: Array) -> Array:
         """`log π`, `(K, B)`; `-inf` outside the mask."""
         return log_softmax(scores, self.mask(scores.real))
+
+    def messages(self, n_experts: int, active: float, certified: bool) -> list[str]:
+        """See `jump_messages`."""
+        return jump_messages(self, active == n_experts, certified)
+
+    def reading(self, n_experts: int) -> str:
+        """See `Gate.reading`."""
+        return (
+            f"Gate: log-odds against expert {n_experts} where both are active; errors are those of gates with the same active experts "
+            "at every row."
+        )
 
     def kept_mass(self, gamma: Array, z: Array) -> Array:
         """Mass `m(x)` of the dense gate on the active experts, `(B,)`."""
@@ -149,6 +160,23 @@ class MaskedGate(SoftmaxScores):
         from moestat.gates.softmax import SoftmaxGate
 
         return SoftmaxGate()
+
+
+def jump_messages(gate: Gate, dense: bool, certified: bool, flat: bool = False) -> list[str]:
+    """What to say of a fit of a gate that switches experts off (unless they are all active, `dense`); `flat`: its weights are constants."""
+    if dense:
+        return []
+    if flat:
+        return [
+            f"the active weights of gate={gate!r} are constants, so that no derivative tells where its coefficients should go: they come from a "
+            "search through softer gates, and only the experts' are certified. Compare more starts (n_init) and the dense gate."
+        ]
+    if certified:
+        return []
+    return [
+        f"the likelihood jumps where gate={gate!r} switches an expert on or off, and its maxima are at jumps, where no derivative certifies "
+        "them: this is the best that was found. Compare more starts (n_init), other seeds, and the dense gate."
+    ]
 
 
 # -- checks of hyperparameters ----------------------------------------------------------------------------------------

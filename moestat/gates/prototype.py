@@ -15,6 +15,7 @@ from moestat.gates.masked import (
     Mask,
     SoftmaxScores,
     check_count,
+    jump_messages,
     log_softmax,
     numbered,
     ranks,
@@ -157,6 +158,14 @@ class PrototypeGate(GroupedSoftmax):
         """For `"average"` the weights are those of the winners: the common length of the coefficients of every group of two or more."""
         sizes = (group.stop - group.start for group in self.groups(n_experts))
         return sum(size > 1 for size in sizes) if self.combine == "average" else 0
+
+    def messages(self, n_experts: int, active: float, certified: bool) -> list[str]:
+        """See `jump_messages`."""
+        return jump_messages(self, active == n_experts, certified, flat=self.combine == "average")
+
+    def reading(self, n_experts: int) -> str:
+        """See `Gate.reading`."""
+        return "Gate: log-odds against the last expert of a group; errors are those of gates with the same active experts at every row."
 
     def mask(self, scores: Array) -> Mask:
         """The first of every group."""

@@ -99,6 +99,10 @@ class ScoreGate(Gate):
         """Coefficients `(S, p)` from which the first M-step of the gate starts, for responsibilities `(K, n)` (weighted)."""
         return np.zeros((self.n_scores(len(resp)), self.n_coef(len(z))))
 
+    def messages(self, n_experts: int, active: float, certified: bool) -> list[str]:
+        """What the user of a fit must know and can do; `active` experts a row on average. Asked of gates with a dense form."""
+        return []
+
     def maximise_free(self, theta: Array, slope: Array, information: Array, step: float) -> Array:
         """A scoring step of the given length on the free gate parameters; `step = 0` is a very short one.
 

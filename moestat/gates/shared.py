@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from moestat.entries import read_entry
+from moestat.gates.around import AroundGate
 from moestat.gates.base import Array, Gate
 from moestat.gates.masked import (
     SoftmaxScores,
@@ -30,7 +31,7 @@ ROUTED: dict[str, ScoreGate] = {"softmax": SoftmaxScores(), "normalized_sigmoid"
 
 
 @dataclass(frozen=True)
-class SharedExperts(ScoreGate):
+class SharedExperts(AroundGate):
     """Shared experts: the first `n_shared` experts with constant weights in a block of weight `W(x)`, the others routed.
 
     `π_i(x) = W(x) ω_i` for the shared experts, `Σ ω_i = 1`, and `π_j(x) = (1 - W(x)) π^routed_j(x)` for the others: the model of
@@ -87,20 +88,6 @@ class SharedExperts(ScoreGate):
         """The routed gate."""
         return self.routed if isinstance(self.routed, ScoreGate) else ROUTED[self.routed]
 
-    @property
-    def degree(self) -> int:  # type: ignore[override]
-        """That of the routed gate."""
-        return self.inner.degree
-
-    @property
-    def raw_features(self) -> bool:  # type: ignore[override]
-        """As the routed gate needs them."""
-        return self.inner.raw_features
-
-    def inputs(self) -> Any:
-        """Those of the routed gate."""
-        return self.inner.inputs()
-
     # -- shape: the score of the block, those of ω, those of the routed gate ------------------------------------------
 
     @property
@@ -152,8 +139,6 @@ class SharedExperts(ScoreGate):
             return None
         head = np.full((self._head, n_features), np.inf)
         return self._stack(-head, inner[0], -np.inf), self._stack(head, inner[1], np.inf)
-
-    # -- the map ------------------------------------------------------------------------------------------------------
 
     def scores(self, gamma: Array, z: Array) -> Array:
         """Scores `(S, B)`."""
@@ -235,12 +220,18 @@ class SharedExperts(ScoreGate):
             out[h:, h:] = self.inner.curvature(scores[h:], self._routed_log_prob(scores, log_prob), weight[m:])
         return out
 
-    # -- starts and parameters ----------------------------------------------------------------------------------------
-
     def start(self, resp: Array, z: Array) -> Array:
         """Equal weights in the head, the routed gate's own start."""
         head, resp = np.zeros((self._head, len(z))), resp[self.n_shared :]
         return np.asarray(self._stack(head, self.inner.start(resp, z) if len(resp) else head[:0], 0.0))
+
+    def calibrate(self, scores: Array, weight: Array | None = None) -> Gate:
+        """With the routed gate's threshold."""
+        return replace(self, routed=self.inner.calibrate(scores[self._head :], weight))
+
+    def messages(self, n_experts: int, active: float, certified: bool) -> list[str]:
+        """Those of the routed gate."""
+        return self.inner.messages(n, active - self.n_shared, certified) if (n := self._n_routed(n_experts)) else []
 
     def dense(self) -> Gate | None:
         """The same with the dense form of the routed gate."""
@@ -268,10 +259,6 @@ class SharedExperts(ScoreGate):
         """Names of the entries in the parameter dictionary."""
         block = {"half": (), "free": ("block_intercept",), "gated": ("block_intercept", "block_coef")}
         return (*self.inner.keys, *(("shared_intercept", *block[self.weight]) if self.n_shared else ()))
-
-    def n_inputs(self, params: Mapping[str, Any]) -> int:
-        """Columns that the map sees, as far as a parameter dictionary tells."""
-        return self.inner.n_inputs(params)
 
     def to_params(self, gamma: Array, n_experts: int) -> dict[str, Array]:
         """Entries of the public parameter dictionary of raw coefficients `γ (S, p)`."""

@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from moestat.gates.base import Array
-from moestat.gates.masked import Mask, MaskedGate, check_choice, check_count, check_number, log_softmax, ranks
+from moestat.gates.masked import (
+    Mask,
+    MaskedGate,
+    check_choice,
+    check_count,
+    check_number,
+    jump_messages,
+    log_softmax,
+    ranks,
+)
 
 
 @dataclass(frozen=True)
@@ -31,9 +40,12 @@ class TopKGate(MaskedGate):
 
     Notes
     -----
-    Parameters are those of the softmax gate: `gate_intercept (K,)`, `gate_coef (K, d)`, the last expert's zero. With `k=1` the weight of
-    the active expert is one whatever its score: the gradient vanishes, the responsibilities are the mask, and neither EM nor
-    a gradient learns the gate. Fit the dense gate and sparsify it, or use least squares with raw weights, `PrototypeGate(1, "mean")`.
+    Parameters are those of the softmax gate: `gate_intercept (K,)`, `gate_coef (K, d)`, the last expert's zero.
+
+    **k = 1.** The weight of the active expert is one whatever its score: the gradient vanishes, the responsibilities are the mask, and
+    neither EM nor a gradient learns the gate. What a fit returns is where its search through denser gates ended, with experts that are a
+    maximum given these sets. Other ways are to fit the dense gate (with `solver="cem"` by hard assignments) and to put its parameters under
+    `TopKGate(1)`; and least squares with raw weights, `PrototypeGate(1, "mean")`.
 
     Examples
     --------
@@ -60,6 +72,10 @@ class TopKGate(MaskedGate):
         if self.k > 1 or n_experts == 1:
             return 0
         return n_experts if self.ranking == "slopes" and n_features > 1 else 1
+
+    def messages(self, n_experts: int, active: float, certified: bool) -> list[str]:
+        """See `jump_messages`."""
+        return jump_messages(self, active == n_experts, certified, flat=self.k == 1)
 
     def mask(self, scores: Array) -> Mask:
         """The k highest."""
@@ -190,6 +206,16 @@ class BudgetGate(MaskedGate):
     def open_threshold(self) -> bool:  # type: ignore[override]
         """Whether λ is still to be set."""
         return self.threshold is None
+
+    def messages(self, n_experts: int, active: float, certified: bool) -> list[str]:
+        """Also the number of active experts, where the search has moved it away from what was asked for."""
+        said, wanted = super().messages(n_experts, active, certified), min(self.avg_active, float(n_experts))
+        if self.threshold is None and abs(active / wanted - 1.0) > 0.01:
+            said.append(
+                f"{active:.3g} experts are active on average, not avg_active={self.avg_active:g}: the threshold was set on the dense fit, and "
+                f"scores have moved since. Give avg_active={max(wanted**2 / active, 1.0):.3g} to come nearer."
+            )
+        return said
 
     def calibrate(self, scores: Array, weight: ArrayLike | None = None) -> BudgetGate:
         """The gate with the lowest λ that spends no more than `avg_active` experts on average over the (weighted) scores.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from moestat.layout import Parameters
 from moestat.objective import Objective
 from moestat.solvers.base import Run, Solver, State, Status, run, short_run
 from moestat.solvers.certificate import Certificate
@@ -81,13 +82,26 @@ def auto(objective: Objective, theta: Array, *, tol: float, max_iter: int, callb
 def follow(
     solver: str | Solver, objective: Objective, theta: Array, *, tol: float, max_iter: int, callback: Callback | None
 ) -> Run:
-    """One start to the end by the named solver."""
+    """One start to the end by the named solver, and on from there as long as the experts know a better place."""
     from moestat.solvers import SOLVERS
 
-    if solver == "auto":
-        return auto(objective, theta, tol=tol, max_iter=max_iter, callback=callback)
-    chosen = SOLVERS[solver]() if isinstance(solver, str) else solver
-    return run(chosen, objective, theta, tol=tol, max_iter=max_iter, callback=callback)
+    def once(start: Array) -> Run:
+        if solver == "auto":
+            return auto(objective, start, tol=tol, max_iter=max_iter, callback=callback)
+        chosen = SOLVERS[solver]() if isinstance(solver, str) else solver
+        return run(chosen, objective, start, tol=tol, max_iter=max_iter, callback=callback)
+
+    layout, best = objective.layout, once(theta)
+    for _ in range(2 * layout.n_experts):
+        gate, coef, scale = layout.unpack(best.state.theta)
+        tried = [layout.pack(Parameters(gate, *other)) for other in layout.expert.alternatives(coef, scale)]
+        if not tried:
+            break
+        new = once(objective.clip(max(tried, key=objective.value)))
+        if not new.state.value > best.state.value + AGREEMENT:
+            break
+        best = new
+    return best
 
 
 def on_floor(objective: Objective, theta: Array) -> tuple[int, ...]:

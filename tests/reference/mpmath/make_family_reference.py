@@ -212,10 +212,12 @@ def normalized_sigmoid(p: Parameters, x: Vector, k: int, _: Case) -> Vector:
     return log_softmax([log_sigmoid(polynomial(p, f"gate[{j}]", x)) for j in range(1, k + 1)])
 
 
-def laplace_gate(p: Parameters, x: Vector, k: int, _: Case) -> Vector:
+def laplace_gate(p: Parameters, x: Vector, k: int, options: Case) -> Vector:
+    smoothing = mp.mpf(options.get("smoothing", 1e-3))
+
     def score(j: int) -> Any:
         place = [p[f"gate[{j}]:location[x{i}]"] for i in range(1, len(x) + 1)]
-        distance = mp.sqrt(mp.fsum((a - b) ** 2 for a, b in zip(place, x, strict=True)))
+        distance = mp.sqrt(smoothing**2 + mp.fsum((a - b) ** 2 for a, b in zip(place, x, strict=True)))
         return p.get(f"gate[{j}]:Intercept", 0) - distance
 
     return log_softmax([score(j) for j in range(1, k + 1)])
@@ -325,8 +327,9 @@ def main(names: list[str]) -> None:
     cases = json.loads((HERE / "family_cases.json").read_text())
     for case in cases:
         if not names or case["name"] in names:
+            found = reference(case)
             numbers = json.loads(path.read_text()) if path.exists() else {}
-            numbers[case["name"]] = reference(case)
+            numbers[case["name"]] = found
             path.write_text(json.dumps(numbers, indent=1) + "\n")
 
 
