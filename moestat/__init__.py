@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         solvers,
     )
     from .audit import identifiability
+    from .dendrograms import Dendrogram, dendrogram
     from .estimators import (
         GaussianMoERegressor,
         MoEClassifier,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConditionalMixture",
+    "Dendrogram",
     "GaussianMoERegressor",
     "MixingMeasure",
     "MoEClassifier",
@@ -53,6 +55,7 @@ __all__ = [
     "Start",
     "__version__",
     "datasets",
+    "dendrogram",
     "distributions",
     "divergences",
     "experts",
@@ -99,6 +102,8 @@ _HOME = {
     "fit_least_squares": "regression_fitting",
     "fit_mixture": "fitting",
     "formula": "formulas",
+    "Dendrogram": "dendrograms",
+    "dendrogram": "dendrograms",
     "identifiability": "audit",
     "load": "persistence",
 }

@@ -2,165 +2,161 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import traceback
 import warnings
-import zlib
-from functools import lru_cache
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .loss_names import DIVERGENCES, GAPS, kind_and_options
-from .scenario import Cell, Fit, MixtureTruth, RegressionTruthSpec, Scenario
+from .loss_names import DIVERGENCES, EFFORT, OF_FITS, gap_of, kind_and_options
+from .models import build_law, build_truth, context, draw_data, expert_of, gate_of, measure
+from .scenario import Cell, Fit, JointLaw, Scenario
 from .seeds import stream
 from .starts import equal_cells, perturbed_truth
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..distributions import Uniform
-    from ..divergences import RegressionTruth
-    from ..fitting import FittedMixture
-    from ..mixing_measure import MixingMeasure
-    from ..mixture import ConditionalMixture
+    from ..solvers.base import FitResult
+    from .parts import SolverSpec
 
     Array = NDArray[np.float64]
 
 __all__ = ["build_law", "build_truth", "draw_data", "failed_rows", "fit_cell", "run_cell"]
 
-_GAP_BLOCKS = {"gap:gate_coef": "gate", "gap:expert_coef": "coef", "gap:expert_intercept": "intercept",
-               "gap:variance": "variance"}  # fmt: skip
 _DIVERGENCE_NAMES = {"kl": "kl", "hellinger": "hellinger", "tv": "total_variation", "l2": "l2"}
 
 
-def cosine_series(X: Array, alpha: float, terms: int, amplitude: float) -> Array:
-    """``amplitude * sum_l 2^(-alpha l) cos(2 pi 2^l x + l)`` over ``l = 0 .. terms-1``: smoothness alpha at every scale.
-
-    Parameters
-    ----------
-    X : ndarray (n, 1)
-
-    Returns
-    -------
-    ndarray (n,)
-    """
-    order = np.arange(terms)
-    x = np.asarray(X, dtype=float).reshape(-1, 1)
-    waves: Array = np.cos(2 * np.pi * 2.0**order * x + order) @ 2.0 ** (-alpha * order)
-    return amplitude * waves
-
-
-def build_law(scenario: Scenario) -> Uniform:
-    """The law of x."""
-    from ..distributions import Uniform
-
-    return Uniform(scenario.x.low, scenario.x.high)
-
-
-def build_truth(scenario: Scenario) -> ConditionalMixture | RegressionTruth:
-    """The true conditional density."""
-    truth = scenario.truth
-    if isinstance(truth, RegressionTruthSpec):
-        from ..divergences import RegressionTruth
-
-        def mean(X: Array) -> Array:
-            return cosine_series(X, truth.alpha, truth.terms, truth.amplitude)
-
-        return RegressionTruth(mean, truth.scale)
-    from ..experts import GaussianExpert
-    from ..mixture import ConditionalMixture
-
-    params = {name: np.asarray(value, dtype=float) for name, value in truth.params.model_dump().items()}
-    return ConditionalMixture(gate=truth.gate, expert=GaussianExpert(degree=truth.degree), params=params)
-
-
-@lru_cache(maxsize=8)
-def _context(fingerprint: str, scenario_json: str) -> tuple[Any, Any]:
-    scenario = Scenario.model_validate_json(scenario_json)
-    return build_law(scenario), build_truth(scenario)
-
-
-def draw_data(scenario: Scenario, n: int, rep: int) -> tuple[Array, Array, int]:
-    """The data of a replicate, the same for every fit, and its CRC-32."""
-    law, truth = _context(scenario.fingerprint(), scenario.model_dump_json(exclude_none=True))
-    rng = stream(scenario.root_seed, scenario.id, n, rep, "data")
-    X = np.ascontiguousarray(law.sample(n, rng), dtype=np.float64).reshape(n, -1)
-    y = np.ascontiguousarray(truth.sample(X, rng), dtype=np.float64)
-    return X, y, zlib.crc32(y.tobytes(), zlib.crc32(X.tobytes()))
-
-
-def fit_cell(scenario: Scenario, cell: Cell, X: Array, y: Array) -> tuple[FittedMixture, int]:
+def fit_cell(scenario: Scenario, cell: Cell, X: Array, y: Array) -> tuple[Any, FitResult, int]:
     """Fit a cell's model from its declared starts; the highest likelihood wins.
 
     While fewer starts than declared have reached the best optimum, further rounds of starts are drawn.
 
     Returns
     -------
-    fitted : FittedMixture
+    estimate : ConditionalMixture
+    result : FitResult
     agree : int
         How many starts of all rounds reached the optimum.
     """
-    from ..experts import GaussianExpert
-    from ..fitting import fit_mixture
     from ..solvers.multistart import AGREEMENT
 
     fit: Fit = scenario.fit_by_id(cell.fit)
+    starts, solver = scenario.starts_of(fit), scenario.solver_of(fit)
     rng = stream(scenario.root_seed, scenario.id, cell.n, cell.rep, "init")
-    settings: dict[str, Any] = {
-        "n_experts": cell.n_experts, "gate": fit.gate, "expert": GaussianExpert(degree=fit.degree, variance=fit.variance),
-        "solver": scenario.solver.name, "tol": scenario.solver.tol, "max_iter": scenario.solver.max_iter, "rng": rng,
-    }  # fmt: skip
-    found: list[FittedMixture] = []
+    fit_from = _fitter(scenario, fit, cell.n_experts, X, y, rng)
+    found: list[tuple[Any, FitResult]] = []
     agree = 0
-    for _ in range(scenario.starts.rounds):
-        if isinstance(scenario.truth, MixtureTruth) and scenario.starts.kind == "perturbed-truth":
-            starts = perturbed_truth(scenario.truth, fit, cell.n_experts, scenario.starts, rng)
-        else:
-            starts = equal_cells(X, y, scenario.x, fit, cell.n_experts, scenario.starts, rng)
-        found.append(fit_mixture(X, y, init=starts, **settings))
-        if scenario.starts.default:
-            found.append(fit_mixture(X, y, init="kmeans", n_init=scenario.starts.default, **settings))
-        best = max(found, key=lambda fitted: fitted.result.loglik)
-        reached = np.concatenate([fitted.result.starts for fitted in found])
-        agree = int((reached >= best.result.loglik - AGREEMENT).sum())
-        if agree >= scenario.solver.agree and best.result.status.certified:
+    for _ in range(starts.rounds):
+        if starts.kind == "perturbed-truth":
+            found.append(fit_from(perturbed_truth(scenario, fit, cell.n_experts, rng, cell.n)))
+        elif starts.kind == "equal-cells":
+            found.append(fit_from(equal_cells(X, y, scenario, fit, cell.n_experts, rng)))
+        if starts.default:
+            found.append(fit_from("kmeans", n_init=starts.default))
+        best = max(found, key=lambda fitted: fitted[1].loglik)
+        reached = np.concatenate([result.starts for _, result in found])
+        agree = int((reached >= best[1].loglik - AGREEMENT).sum())
+        if agree >= solver.agree and best[1].status.certified:
             break
-    return best, agree
+    return (*best, agree)
 
 
-def _loss_row(name: str, estimate: ConditionalMixture, truth: Any, law: Uniform) -> dict[str, Any]:
+def _fitter(
+    scenario: Scenario, fit: Fit, n_experts: int, X: Array, y: Array, rng: np.random.Generator
+) -> Callable[..., tuple[Any, FitResult]]:
+    """``fit_from(init, **settings)``: estimate and result of maximum likelihood, or of least squares where the truth is a function."""
+    solver = scenario.solver_of(fit)
+    settings: dict[str, Any] = {
+        "n_experts": n_experts, "gate": gate_of(scenario, fit), "expert": expert_of(scenario, fit), "solver": solver.name,
+        "tol": solver.tol if solver.stop == "certified" else 1e-300, "max_iter": solver.max_iter, "rng": rng,
+    }  # fmt: skip
+
+    def fit_from(init: Any, **more: Any) -> tuple[Any, FitResult]:
+        if getattr(scenario.truth, "noise", None) is not None:
+            from ..regression_fitting import fit_least_squares
+
+            regression = fit_least_squares(X, y, init=init, **settings, **more)
+            return regression.function, regression.result
+        from ..fitting import fit_mixture
+
+        if solver.stop == "relative":
+            ends = [
+                _relative_stop(partial(fit_mixture, X, y, init=[start], **settings, **more), solver) for start in init
+            ]
+            fitted = max(ends, key=lambda end: end.result.loglik)
+        else:
+            fitted = fit_mixture(X, y, init=init, **settings, **more)
+        return fitted.mixture, fitted.result
+
+    return fit_from
+
+
+class _Stopped(Exception):
+    """A fit was watched for long enough."""
+
+
+def _relative_stop(fit: Callable[..., Any], solver: SolverSpec) -> Any:
+    """A fit of as many iterations as it makes until one changes the log-likelihood by less than ``tol`` of itself."""
+    last = [np.nan, 0]
+
+    def watch(iteration: int, loglik: float) -> None:
+        enough = abs(loglik - last[0]) <= solver.tol * abs(loglik)
+        last[:] = loglik, iteration
+        if enough:
+            raise _Stopped
+
+    with contextlib.suppress(_Stopped):
+        fit(callback=watch, max_iter=solver.max_iter)
+    return fit(max_iter=max(1, int(last[1])))
+
+
+def _of_fit(name: str, estimate: Any, result: FitResult, truth: Any, X: Array, y: Array) -> dict[str, Any]:
+    """What a fit cost, or whether a criterion that starts from it is wrong."""
+    if name == EFFORT:
+        return {"value": float(result.n_iter), "error": 0.0}
+    from .selection import wrong_number
+
+    try:
+        return {"value": wrong_number(name, estimate, truth.n_experts, X, y), "error": 0.0}
+    except Exception as failure:
+        return _failed(failure)
+
+
+def _failed(failure: Exception) -> dict[str, Any]:
+    return {
+        "status": "failed",
+        "certified": False,
+        "message": _one_line(failure),
+        "traceback": traceback.format_exc(),
+    }
+
+
+def _loss_row(scenario: Scenario, name: str, estimate: Any, truth: Any, law: Any) -> dict[str, Any]:
     """Value, bound of its numerical error and cell pattern of one loss; the reason if it cannot be computed."""
     from .. import divergences
     from ..losses import component_gaps, voronoi_loss
 
     try:
         if name in DIVERGENCES:
-            found = getattr(divergences, _DIVERGENCE_NAMES[name])(truth, estimate, x=law)
+            x = None if isinstance(scenario.x, JointLaw) and name != "l2" else law
+            trials = getattr(scenario.truth, "trials", 1)
+            options = {"trials": trials} if trials > 1 and name != "l2" else {}
+            found = getattr(divergences, _DIVERGENCE_NAMES[name])(truth, estimate, x=x, **options)
             return {"value": float(found.value), "error": float(found.error)}
-        if name in GAPS:
-            gaps = component_gaps(_plain(estimate), _plain(truth))
-            return {"value": float(gaps.over[_GAP_BLOCKS[name]]), "error": 0.0}
+        mine, target = measure(scenario, estimate), measure(scenario, truth)
+        if (gap := gap_of(name)) is not None:
+            block, kind = gap
+            return {"value": float(component_gaps(mine, target, kind).over[block]), "error": 0.0}
         kind, options = kind_and_options(name)
-        loss = voronoi_loss(estimate.mixing_measure(), truth.mixing_measure(), kind=kind, **options)
+        loss = voronoi_loss(mine, target, kind=kind, **options)
         return {"value": float(loss.value), "error": 0.0, "pattern": _pattern_text(loss.cells.pattern)}
     except Exception as failure:
-        return {
-            "status": "failed",
-            "certified": False,
-            "message": _one_line(failure),
-            "traceback": traceback.format_exc(),
-        }
-
-
-def _plain(mixture: ConditionalMixture) -> MixingMeasure:
-    """The mixing measure of a model of one level, which alone has gaps of components."""
-    from ..mixing_measure import MixingMeasure
-
-    measure = mixture.mixing_measure()
-    if not isinstance(measure, MixingMeasure):
-        raise ValueError(f"gaps of components are those of a MixingMeasure, got a {type(measure).__name__}.")
-    return measure
+        return _failed(failure)
 
 
 def _one_line(failure: Exception) -> str:
@@ -198,17 +194,17 @@ def run_cell(scenario: Scenario, cell: Cell) -> list[dict[str, Any]]:
         warnings.simplefilter("ignore")  # what a fit has to say is in its result
         try:
             X, y, crc = draw_data(scenario, cell.n, cell.rep)
-            fitted, agree = fit_cell(scenario, cell, X, y)
+            estimate, result, agree = fit_cell(scenario, cell, X, y)
         except Exception as failure:
             return failed_rows(
                 scenario, cell, "failed", _one_line(failure), traceback=traceback.format_exc(), data_crc=crc,
                 seconds=time.perf_counter() - began,
             )  # fmt: skip
-        law, truth = _context(scenario.fingerprint(), scenario.model_dump_json(exclude_none=True))
-        result, certificate = fitted.result, fitted.result.certificate
+        law, truth = context(scenario)
+        certificate, wanted = result.certificate, scenario.solver_of(scenario.fit_by_id(cell.fit)).agree
         shared = {
             "status": result.status.name.lower(),
-            "certified": bool(certificate.certified and result.status.certified and agree >= scenario.solver.agree),
+            "certified": bool(certificate.certified and result.status.certified and agree >= wanted),
             "n_iter": int(result.n_iter),
             "decrement": float(certificate.decrement),
             "agree": agree,
@@ -217,9 +213,11 @@ def run_cell(scenario: Scenario, cell: Cell) -> list[dict[str, Any]]:
             "data_crc": crc,
             "message": "; ".join(str(text) for text in result.messages)[:300],
         }
-        rows = [
-            _row(scenario, cell, name, **(shared | _loss_row(name, fitted.mixture, truth, law)))
-            for name in scenario.losses_of(cell.fit)
-        ]
+        rows = []
+        for name in scenario.losses_of(cell.fit):
+            own = _of_fit(name, estimate, result, truth, X, y) if name in OF_FITS else None
+            rows.append(
+                _row(scenario, cell, name, **(shared | (own or _loss_row(scenario, name, estimate, truth, law))))
+            )
     seconds = time.perf_counter() - began
     return [row | {"seconds": seconds} for row in rows]

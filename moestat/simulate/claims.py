@@ -35,7 +35,7 @@ def _predicted_constant(scenario: Scenario, loss: Loss) -> tuple[float | None, f
     if loss.constant != "predicted":
         return loss.constant, 0.0
     from ..losses import fisher
-    from .cells import build_law, build_truth
+    from .models import build_law, build_truth
 
     truth: Any = build_truth(scenario)
     law = build_law(scenario)
@@ -68,7 +68,7 @@ def estimate_rates(
         constant, error = _predicted_constant(scenario, loss) if constants else (None, 0.0)
         rate = estimate_rate(
             chosen, loss.name, theory=loss.exponent, bound=loss.bound, statistic=statistic, predicted_constant=constant,
-            allow_uncertified=allow_uncertified,
+            allow_uncertified=allow_uncertified or loss.uncertified,
         )  # fmt: skip
         rates[loss.label] = replace(rate, loss=loss.label, fit=fit.id, predicted_constant_se=error)
     return rates

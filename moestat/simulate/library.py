@@ -15,7 +15,7 @@ __all__ = ["list_scenarios", "load_scenario", "parse_scenario"]
 
 
 # pydantic puts the tried member of a union into the place of an error
-_UNION_TAG = re.compile(r"mixture|regression|int|float|str|list\[.*|literal\[.*|constrained-.*")
+_UNION_TAG = re.compile(r"mixture|regression|uniform|joint|Options|int|float|str|list\[.*|literal\[.*|constrained-.*")
 
 
 def _folders() -> list[Path]:

@@ -1,4 +1,4 @@
-"""Names of losses in scenarios: divergences, gaps of single components, and the kinds of `moestat.losses.voronoi_loss`."""
+"""Names of losses in scenarios: divergences, gaps of components, costs and selections of fits, kinds of `moestat.losses.voronoi_loss`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-__all__ = ["DIVERGENCES", "GAPS", "LossName", "compares_parameters", "kind_and_options"]
+__all__ = ["DIVERGENCES", "EFFORT", "OF_FITS", "LossName", "compares_parameters", "gap_of", "kind_and_options"]
 
 DIVERGENCES = ("kl", "hellinger", "tv", "l2")
-GAPS = ("gap:gate_coef", "gap:expert_coef", "gap:expert_intercept", "gap:variance")
+# What a fit costs, and whether a criterion chooses the wrong number of experts: see `moestat.simulate.selection`.
+EFFORT = "iterations"
+OF_FITS = (EFFORT, "wrong:dsc", "wrong:bic", "wrong:aic")
+_BLOCKS = {
+    "gate_coef": "gate",
+    "expert_coef": "coef",
+    "expert_intercept": "intercept",
+}  # parameters by their public names
+_GAP = re.compile(r"gap:(?P<block>[a-z_]+)(@(?P<kind>[A-Za-z0-9-]+))?")
 # Kinds of the Gaussian softmax model, known without loading the losses.
 _PLAIN = ("D1", "D2", "D2sharp", "merged")
 _OPTION = re.compile(r"(?P<kind>[^()]+)\((?P<value>[0-9.]+)\)")
@@ -39,7 +47,9 @@ def kind_and_options(name: str) -> tuple[str, dict[str, Any]]:
     found = _OPTION.fullmatch(name)
     kind, value = (found["kind"], found["value"]) if found else (name, "")
     if kind not in KINDS:
-        raise ValueError(f"there is no loss {name!r}; give one of {', '.join((*DIVERGENCES, *GAPS, *KINDS))}")
+        raise ValueError(
+            f"there is no loss {name!r}; give gap:BLOCK@KIND or one of {', '.join((*DIVERGENCES, *OF_FITS, *KINDS))}"
+        )
     counts = kind in TOP_K or (kind in SHARED and SHARED[kind].top_k)
     if counts:
         if not value.isdigit():
@@ -50,19 +60,35 @@ def kind_and_options(name: str) -> tuple[str, dict[str, Any]]:
     return kind, {"r": float(value)} if value else {}
 
 
+def gap_of(name: str) -> tuple[str, str] | None:
+    """Block and kind of a gap of single components, the distance of atoms that share a cell to their atom; None for other losses.
+
+    ``"gap:coef@lse-L1"`` is that of the block ``coef`` in the cells of the loss ``lse-L1``; without a kind those of ``D2sharp``.
+
+    Examples
+    --------
+    >>> gap_of("gap:gate_coef"), gap_of("gap:gate_location@laplace-D2"), gap_of("D1")
+    (('gate', 'D2sharp'), ('gate_location', 'laplace-D2'), None)
+    """
+    found = _GAP.fullmatch(name)
+    return None if found is None else (_BLOCKS.get(found["block"], found["block"]), found["kind"] or "D2sharp")
+
+
 def compares_parameters(name: Any) -> bool:
     """Whether a loss compares parameters, of which a regression truth has none; False for what is no loss."""
-    if not isinstance(name, str) or name in DIVERGENCES:
+    if not isinstance(name, str) or name in (*DIVERGENCES, *OF_FITS):
         return False
     try:
-        return name in GAPS or bool(kind_and_options(name))
+        gap = gap_of(name)
+        return bool(kind_and_options(gap[1] if gap else name))
     except ValueError:
         return False
 
 
 def _checked(name: str) -> str:
-    if name not in (*DIVERGENCES, *GAPS):
-        kind_and_options(name)
+    if name not in (*DIVERGENCES, *OF_FITS):
+        gap = gap_of(name)
+        kind_and_options(gap[1] if gap else name)
     return name
 
 

@@ -4,208 +4,51 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
-from .loss_names import LossName, compares_parameters
+from .loss_names import compares_parameters
+from .parts import (
+    Component,
+    Fit,
+    JointLaw,
+    Loss,
+    MixtureTruth,
+    Name,
+    Part,
+    Preset,
+    Presets,
+    RegressionTruthSpec,
+    Rule,
+    SolverSpec,
+    Starts,
+    UniformLaw,
+)
 
 __all__ = [
     "Cell",
+    "Component",
     "Fit",
+    "JointLaw",
     "Loss",
+    "MixtureTruth",
     "Preset",
+    "RegressionTruthSpec",
+    "Rule",
     "Scenario",
     "ScenarioError",
+    "SolverSpec",
+    "Starts",
+    "UniformLaw",
     "cross_errors",
 ]
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
 
 class ScenarioError(ValueError):
     """A scenario that cannot be used; the message lists every error with its place."""
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class TruthParams(_Part):
-    """Raw parameters of the true mixture: the dictionary of ``ConditionalMixture``."""
-
-    gate_coef: list[list[Finite]]
-    gate_intercept: list[Finite]
-    expert_coef: list[list[Finite]]
-    expert_intercept: list[Finite]
-    expert_scale: list[Positive]
-
-    @model_validator(mode="after")
-    def _same_number_of_experts(self) -> TruthParams:
-        sizes = {name: len(getattr(self, name)) for name in type(self).model_fields}
-        if len(set(sizes.values())) > 1:
-            raise ValueError(f"every parameter needs one entry an expert, got {sizes}")
-        for name in ("gate_coef", "expert_coef"):
-            widths = {len(row) for row in getattr(self, name)}
-            if len(widths) > 1:
-                raise ValueError(f"rows of {name} differ in length: {sorted(widths)}")
-        return self
-
-
-class MixtureTruth(_Part):
-    """A mixture of experts with known parameters."""
-
-    kind: Literal["mixture"]
-    gate: Literal["softmax", "constant"] = "softmax"
-    expert: Literal["gaussian"] = "gaussian"
-    degree: int = Field(default=1, ge=0)
-    params: TruthParams
-
-    @property
-    def n_experts(self) -> int:
-        return len(self.params.gate_intercept)
-
-
-class RegressionTruthSpec(_Part):
-    """A Gaussian regression with known standard deviation; it is no mixture, and has only divergences as losses."""
-
-    kind: Literal["regression"]
-    function: Literal["cosine-series"]
-    alpha: Positive = 2.0
-    terms: int = Field(default=9, ge=1, le=40)
-    amplitude: Positive = 1.5
-    scale: Positive
-
-
-class UniformLaw(_Part):
-    law: Literal["uniform"]
-    low: list[Finite] = Field(min_length=1)
-    high: list[Finite] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> UniformLaw:
-        if len(self.low) != len(self.high) or any(a >= b for a, b in zip(self.low, self.high, strict=False)):
-            raise ValueError(f"low must lie below high in every column, got low={self.low}, high={self.high}")
-        return self
-
-    @property
-    def n_features(self) -> int:
-        return len(self.low)
-
-
-class Box(_Part):
-    """Half-widths of the compact parameter space around each split of the truth."""
-
-    gate_intercept: Positive
-    gate_coef: Positive
-    expert_coef: Positive
-    expert_intercept: Positive
-    log_variance: Positive
-
-
-class Rule(_Part):
-    """The number of experts ``m(n) = ceil(c (n / log n)^(s / (2 beta + s)))`` that balances bias and variance."""
-
-    c: Positive
-    beta: Positive
-    s: int = Field(default=1, ge=1)
-
-    def n_experts(self, n: int) -> int:
-        power: float = self.s / (2 * self.beta + self.s)
-        return max(1, math.ceil(self.c * math.pow(n / math.log(n), power)))
-
-
-class Fit(_Part):
-    """A fitted model, or a family of them when ``n_experts`` is a list or follows a rule."""
-
-    id: Name
-    n_experts: int | list[int] = Field(default_factory=list)
-    rule: Rule | None = None
-    degree: int = Field(default=1, ge=0, le=10)
-    gate: Literal["softmax", "constant"] = "softmax"
-    variance: Literal["free", "tied"] | Positive = "free"
-    box: Box | None = None
-
-    @model_validator(mode="after")
-    def _some_experts(self) -> Fit:
-        grid = [self.n_experts] if isinstance(self.n_experts, int) else self.n_experts
-        if not grid and self.rule is None:
-            raise ValueError("give n_experts (a number or a list) or a rule")
-        if any(m < 1 for m in grid) or len(set(grid)) < len(grid):
-            raise ValueError(f"n_experts must be distinct and at least 1, got {grid}")
-        return self
-
-    def experts_at(self, n: int, limit: int | None = None) -> list[int]:
-        """Numbers of experts fitted at sample size ``n``, ascending, none above ``limit``."""
-        grid = {self.n_experts} if isinstance(self.n_experts, int) else set(self.n_experts)
-        if self.rule is not None:
-            grid.add(self.rule.n_experts(n))
-        return sorted(m for m in grid if limit is None or m <= limit)
-
-
-class Starts(_Part):
-    """Where the fits start.
-
-    ``perturbed-truth``: every split of the truth, at every radius. ``equal-cells``: gates that cut the range of x
-    into equal cells with ``steepness * m`` as logit increment, experts by local least squares.
-    """
-
-    kind: Literal["perturbed-truth", "equal-cells"]
-    radii: list[Positive] = Field(default_factory=lambda: [0.15, 0.4, 0.8])
-    per_radius: int = Field(default=2, ge=1)
-    steepness: list[Positive] = Field(default_factory=lambda: [8.0])
-    rounds: int = Field(default=1, ge=1, description="rounds of starts, until enough of them agree")
-    default: int = Field(default=0, ge=0, description="further starts from moestat's own default")
-
-
-class SolverSpec(_Part):
-    name: Literal["auto", "newton", "em", "squarem", "lbfgs"] = "auto"
-    tol: Positive = 1e-8
-    max_iter: int = Field(default=1000, ge=1)
-    agree: int = Field(default=2, ge=1, description="starts that must reach the optimum for a cell to be certified")
-
-
-class Preset(_Part):
-    n: list[Annotated[int, Field(ge=2)]] = Field(min_length=1)
-    reps: int = Field(ge=1)
-    max_experts: int | None = Field(default=None, ge=1)
-
-    @model_validator(mode="after")
-    def _ascending(self) -> Preset:
-        if any(a >= b for a, b in zip(self.n, self.n[1:], strict=False)):
-            raise ValueError(f"n must ascend, got {self.n}")
-        return self
-
-
-class Presets(_Part):
-    smoke: Preset
-    quick: Preset
-    full: Preset
-
-
-class Loss(_Part):
-    """A loss and what the theorem says of it.
-
-    ``bound = "at-most"`` marks an exponent that bounds the error from above: a steeper slope agrees with it.
-    ``at`` says which fits of a family enter the slope: its ``rule``, or the ``best`` number of experts at each n.
-    """
-
-    name: LossName
-    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9:@()._-]*$")] | None = None
-    fit: Name | None = None
-    exponent: Finite | None = None
-    bound: Literal["equal", "at-most"] = "equal"
-    constant: Positive | Literal["predicted"] | None = None
-    at: Literal["all", "rule", "best"] = "all"
-
-    @property
-    def label(self) -> str:
-        return self.id or self.name
 
 
 @dataclass(frozen=True, order=True)
@@ -218,7 +61,7 @@ class Cell:
     rep: int
 
 
-class Scenario(_Part):
+class Scenario(Part):
     """A theorem's claim as an experiment: truth, law of x, fits, losses, sizes.
 
     Attributes
@@ -236,7 +79,7 @@ class Scenario(_Part):
     against: str
     root_seed: int = Field(ge=0)
     truth: Annotated[MixtureTruth | RegressionTruthSpec, Field(discriminator="kind")]
-    x: UniformLaw
+    x: Annotated[UniformLaw | JointLaw, Field(discriminator="law")]
     fit: list[Fit] = Field(min_length=1)
     starts: Starts
     solver: SolverSpec = SolverSpec()
@@ -265,6 +108,14 @@ class Scenario(_Part):
 
     def fit_of(self, loss: Loss) -> Fit:
         return self.fit_by_id(loss.fit) if loss.fit else self.fit[0]
+
+    def starts_of(self, fit: Fit) -> Starts:
+        """Where a fit starts: as it says itself, or as all do."""
+        return fit.starts or self.starts
+
+    def solver_of(self, fit: Fit) -> SolverSpec:
+        """The solver of a fit: its own, or that of all."""
+        return fit.solver or self.solver
 
     def losses_of(self, fit: str) -> list[str]:
         """Names of the losses computed for one fit, each once, in declared order."""
@@ -308,15 +159,18 @@ def cross_errors(raw: dict[str, Any]) -> list[tuple[str, str]]:
     params = table(truth.get("params"))
     width = len(table(raw.get("x")).get("low", [])) if isinstance(table(raw.get("x")).get("low"), list) else 0
     rows = params.get("gate_coef")
-    if width and isinstance(rows, list) and rows and isinstance(rows[0], list) and len(rows[0]) != width:
+    linear = truth.get("gate", "softmax") == "softmax"
+    if linear and width and isinstance(rows, list) and rows and isinstance(rows[0], list) and len(rows[0]) != width:
         errors.append(("truth.params.gate_coef", f"has {len(rows[0])} columns, the law of x has {width}"))
-    n_true = len(params["gate_intercept"]) if isinstance(params.get("gate_intercept"), list) else 0
+    n_true = len(params["expert_intercept"]) if isinstance(params.get("expert_intercept"), list) else 0
     if truth.get("kind") == "regression":
         if starts.get("kind") == "perturbed-truth":
             errors.append(("starts.kind", "a regression truth has no parameters to perturb; use equal-cells"))
         errors += [(f"fit[{i}].box", "needs a mixture as truth") for i, fit in enumerate(fits) if "box" in fit]
     elif starts.get("kind") == "perturbed-truth":
         for i, fit in enumerate(fits):
+            if fit.get("centres"):
+                continue
             grid = fit.get("n_experts")
             sizes = grid if isinstance(grid, list) else [grid]
             if any(isinstance(m, int) and m < n_true for m in sizes):

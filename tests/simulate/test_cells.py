@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from moestat.simulate import Cell, Store, load_scenario, replay, run, run_cell
-from moestat.simulate.cells import build_truth, cosine_series, draw_data, fit_cell
+from moestat.simulate.cells import fit_cell
 from moestat.simulate.library import parse_scenario
+from moestat.simulate.models import build_truth, cosine_series, draw_data
 from moestat.simulate.records import DETERMINISTIC
 
 
@@ -26,20 +27,20 @@ def test_losses_of_a_cell(small_run):
     assert all(row["certified"] and row["agree"] >= 2 for row in rows.values())
     X, y, crc = draw_data(scenario, 200, 0)
     assert rows["D1"]["data_crc"] == crc
-    fitted, _ = fit_cell(scenario, cell, X, y)
+    estimate, result, _ = fit_cell(scenario, cell, X, y)
     truth = build_truth(scenario)
-    assert fitted.result.loglik > truth.log_density(X, y).sum()
-    assert rows["kl"]["loglik"] == fitted.result.loglik
+    assert result.loglik > truth.log_density(X, y).sum()
+    assert rows["kl"]["loglik"] == result.loglik
     # KL by plain Monte Carlo with r - 1 - log r on fresh data
     rng = np.random.default_rng(0)
     x = rng.uniform(0, 1, (200_000, 1))
-    d = (lambda z: fitted.mixture.log_density(x, z) - truth.log_density(x, z))(truth.sample(x, rng))
+    d = (lambda z: estimate.log_density(x, z) - truth.log_density(x, z))(truth.sample(x, rng))
     terms = np.expm1(d) - d
     assert rows["kl"]["value"] == pytest.approx(terms.mean(), abs=4 * terms.std() / np.sqrt(terms.size))
     h, v, kl = rows["hellinger"]["value"], rows["tv"]["value"], rows["kl"]["value"]
     assert h**2 <= v <= np.sqrt(2) * h
     assert 2 * v**2 <= kl
-    gap = fitted.mixture.mean(x) - truth.mean(x)
+    gap = estimate.mean(x) - truth.mean(x)
     assert rows["l2"]["value"] == pytest.approx(np.sqrt(np.mean(gap**2)), rel=0.02)
 
 

@@ -6,9 +6,10 @@ import pytest
 
 from moestat.losses import KINDS, voronoi_loss
 from moestat.simulate import load_scenario
-from moestat.simulate.cells import _loss_row, build_law, build_truth
+from moestat.simulate.cells import _loss_row
 from moestat.simulate.library import parse_scenario
-from moestat.simulate.loss_names import DIVERGENCES, GAPS, compares_parameters, kind_and_options
+from moestat.simulate.loss_names import DIVERGENCES, EFFORT, compares_parameters, gap_of, kind_and_options
+from moestat.simulate.models import build_law, build_truth
 from moestat.simulate.scenario import ScenarioError
 
 NEED_A_NUMBER = {"topk-D1", "topk-D2", "topk-D2sharp", "deepseek-D5"}
@@ -29,8 +30,9 @@ def test_options_and_errors() -> None:
         with pytest.raises(ValueError, match=message):
             kind_and_options(name)
         assert not compares_parameters(name)
-    assert not any(map(compares_parameters, (*DIVERGENCES, 3, None)))
-    assert all(map(compares_parameters, GAPS))
+    assert not any(map(compares_parameters, (*DIVERGENCES, EFFORT, 3, None, "gap:coef@D9")))
+    assert compares_parameters("gap:coef@lse-L1")
+    assert gap_of("gap:expert_coef") == ("coef", "D2sharp")
 
 
 def test_a_scenario_with_such_losses() -> None:
@@ -41,11 +43,11 @@ def test_a_scenario_with_such_losses() -> None:
     truth, law = build_truth(scenario), build_law(scenario)
     theta = truth.free_vector()
     near = truth.with_free_vector(theta + 0.01)
-    row = _loss_row("topk-D1(1)", near, truth, law)
+    row = _loss_row(scenario, "topk-D1(1)", near, truth, law)
     assert row["value"] == voronoi_loss(near.mixing_measure(), truth.mixing_measure(), "topk-D1", n_active=1).value
     assert row["pattern"] == "(1,1)"
-    assert 0.0 < _loss_row("quadratic-polynomial-D2sharp", near, truth, law)["value"] < 1.0
-    assert "activation-D2" in _loss_row("activation-D2", near, truth, law)["message"]  # the reason: another gauge
+    assert 0.0 < _loss_row(scenario, "quadratic-polynomial-D2sharp", near, truth, law)["value"] < 1.0
+    assert "activation-D2" in _loss_row(scenario, "activation-D2", near, truth, law)["message"]  # another gauge
     raw["loss"] = [{"name": "topk-D1"}, {"name": "D9"}]
     with pytest.raises(ScenarioError, match=r"(?s)loss\[0\].name: .*topk-D1.*loss\[1\].name: .*D9"):
         parse_scenario(raw)

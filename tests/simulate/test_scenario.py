@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from moestat.mixture import ConditionalMixture
 from moestat.simulate import ScenarioError, list_scenarios, load_scenario
 from moestat.simulate.library import parse_scenario
 from moestat.simulate.starts import box_around, perturbed_truth, split_patterns, split_truth
@@ -88,9 +89,8 @@ def test_rule_grows_with_n():
 def test_splits_cover_all_patterns_and_keep_the_density(raw):
     assert list(split_patterns(4, 3)) == [(1, 1, 2), (1, 2, 1), (2, 1, 1)]
     assert len(list(split_patterns(5, 2))) == 4
-    from moestat.mixture import ConditionalMixture
-
-    truth = parse_scenario(raw).truth
+    scenario = parse_scenario(raw)
+    truth = scenario.truth
     x, y = np.linspace(0, 1, 7)[:, None], np.linspace(-4, 14, 7)
     base = ConditionalMixture(gate="softmax", expert="gaussian", params=split_truth(truth, (1, 1), 1))
     for pattern in split_patterns(3, 2):
@@ -102,14 +102,15 @@ def test_starts_lie_in_their_own_boxes(raw):
     raw["fit"][0]["n_experts"] = 3
     scenario = parse_scenario(raw)
     rng = np.random.default_rng(0)
-    starts = perturbed_truth(scenario.truth, scenario.fit[0], 3, scenario.starts, rng)
+    starts = perturbed_truth(scenario, scenario.fit[0], 3, rng)
     assert len(starts) == 2 * 3 * 2  # patterns, radii, repetitions
     for start in starts:
         for name, value in start.params.items():
             low, high = start.box[name]
             assert np.all((low <= value) & (value <= high)), name
         assert start.params["gate_intercept"][-1] == 0
-    centre = split_truth(scenario.truth, (2, 1), 1)
+    centre = ConditionalMixture(params=split_truth(scenario.truth, (2, 1), 1))
+    scale = centre.params["expert_scale"]
     low, high = box_around(centre, scenario.fit[0].box)["expert_scale"]
-    np.testing.assert_allclose(np.log(high**2) - np.log(centre["expert_scale"] ** 2), 2.0)
-    np.testing.assert_allclose(low * high, centre["expert_scale"] ** 2)
+    np.testing.assert_allclose(np.log(high**2) - np.log(scale**2), 2.0)
+    np.testing.assert_allclose(low * high, scale**2)
