@@ -11,12 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 from moestat.distributions import Law
 from moestat.divergences.densities import Components, ConditionalDensity, gate_transitions
 from moestat.divergences.expectation import expect
+from moestat.divergences.families import family_of, support_of
 from moestat.losses.loss import voronoi_loss
 from moestat.losses.measures import Measure
 
 Array = NDArray[np.float64]
 
 _HERMITE_NODES = 40
+_NORMAL = ("gaussian", "normal", "nonlinear")
 # Draws are pushed through the loss at this distance from the truth, where it is still linear and rounding is far away.
 _SMALL = 1e-4
 _CONDITION = 1e-13
@@ -63,7 +65,7 @@ def fisher_information(
 ) -> Array:
     r"""Expected information of one observation, ``E s s'`` (P,P) with the score s of the free parameters.
 
-    Quadrature: Gauss-Hermite about each component in y, the rules of `moestat.divergences` in x.
+    Quadrature: Gauss-Hermite about each normal component in y, or a sum over classes; the rules of `moestat.divergences` in x.
 
     Parameters
     ----------
@@ -73,14 +75,29 @@ def fisher_information(
         Accuracy of the integral over x, relative to the largest entry.
     rng : numpy.random.Generator, optional
         For more than one feature; a fixed source by default.
+
+    Raises
+    ------
+    ValueError
+        If the experts are neither normal nor of classes.
     """
+    support, name = support_of(mixture), getattr(family_of(mixture), "name", "gaussian")
+    if support.kind != "classes" and name not in _NORMAL:
+        raise ValueError(f"expected information is known for normal experts and for classes, not for expert={name!r}.")
     nodes, weights = np.polynomial.hermite_e.hermegauss(_HERMITE_NODES)
     weights = weights / weights.sum()
 
-    def outer_products(rows: Array) -> Array:
+    def responses(rows: Array) -> tuple[Array, Array]:
+        """Points in y and their weights."""
+        if support.kind == "classes":
+            y = np.broadcast_to(np.arange(float(support.size[0])), (len(rows), support.size[0]))
+            return y, np.exp(mixture.log_density(np.repeat(rows, y.shape[1], axis=0), y.ravel())).reshape(y.shape)
         parts = Components.of(mixture, rows)
         y = (parts.mean[:, :, None] + parts.std[:, :, None] * nodes).reshape(rows.shape[0], -1)
-        share = (np.exp(parts.log_gate)[:, :, None] * weights).reshape(y.shape)
+        return y, (np.exp(parts.log_gate)[:, :, None] * weights).reshape(y.shape)
+
+    def outer_products(rows: Array) -> Array:
+        y, share = responses(rows)
         scores = np.asarray(mixture.scores(np.repeat(rows, y.shape[1], axis=0), y.ravel()))
         scores = scores.reshape(*y.shape, -1)
         products = np.swapaxes(scores, 1, 2) @ (share[:, :, None] * scores)

@@ -66,3 +66,24 @@ def test_singular_information_is_refused(sgb):
     over = ms.ConditionalMixture(gate="softmax", expert="gaussian", params=params)
     with pytest.raises(ValueError, match="singular"):
         predicted_loss_constant(over, Uniform(-1.0, 1.0), rng=np.random.default_rng(0), n_draws=5)
+
+
+def test_information_of_classes_is_minus_the_mean_hessian():
+    """And sqrt(tr I^-1) of this truth is the 41 of an independent computation."""
+    truth = ms.ConditionalMixture("softmax", "multinomial", {
+        "gate_coef": [[4.3], [0.0]], "gate_intercept": [-0.8, 0.0],
+        "expert_coef": [[[2.0], [-0.8]], [[1.7], [-2.5]]], "expert_intercept": [[-3.8, 1.4], [2.5, -2.6]],
+    })  # fmt: skip
+    law, rng = Uniform(-3.0, 3.0), np.random.default_rng(0)
+    information = fisher_information(truth, law)
+    assert np.sqrt(np.trace(np.linalg.inv(information))) == pytest.approx(41.0, abs=0.5)
+    X = law.sample(200_000, rng)
+    scores = truth.scores(X, truth.sample(X, rng))
+    np.testing.assert_allclose(scores.T @ scores / len(X), information, atol=0.02 * information.max())
+    with pytest.raises(ValueError, match="not for expert='poisson'"):
+        fisher_information(
+            ms.ConditionalMixture(
+                "constant", "poisson", {"gate_intercept": [0.0], "expert_coef": [[1.0]], "expert_intercept": [0.0]}
+            ),
+            law,
+        )
