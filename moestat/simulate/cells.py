@@ -150,8 +150,9 @@ def _loss_row(scenario: Scenario, name: str, estimate: Any, truth: Any, law: Any
             return {"value": float(found.value), "error": float(found.error)}
         mine, target = measure(scenario, estimate), measure(scenario, truth)
         if (gap := gap_of(name)) is not None:
-            block, kind = gap
-            return {"value": float(component_gaps(mine, target, kind).over[block]), "error": 0.0}
+            attribute, block, kind = gap
+            gaps = component_gaps(mine, target, kind)
+            return {"value": float(getattr(gaps, attribute)[block]), "error": 0.0}
         kind, options = kind_and_options(name)
         loss = voronoi_loss(mine, target, kind=kind, **options)
         return {"value": float(loss.value), "error": 0.0, "pattern": _pattern_text(loss.cells.pattern)}

@@ -18,7 +18,7 @@ _BLOCKS = {
     "expert_coef": "coef",
     "expert_intercept": "intercept",
 }  # parameters by their public names
-_GAP = re.compile(r"gap:(?P<block>[a-z_]+)(@(?P<kind>[A-Za-z0-9-]+))?")
+_GAP = re.compile(r"(?P<what>gap|spread):(?P<block>[a-z_]+)(@(?P<kind>[A-Za-z0-9-]+))?")
 # Kinds of the Gaussian softmax model, known without loading the losses.
 _PLAIN = ("D1", "D2", "D2sharp", "merged")
 _OPTION = re.compile(r"(?P<kind>[^()]+)\((?P<value>[0-9.]+)\)")
@@ -60,18 +60,22 @@ def kind_and_options(name: str) -> tuple[str, dict[str, Any]]:
     return kind, {"r": float(value)} if value else {}
 
 
-def gap_of(name: str) -> tuple[str, str] | None:
-    """Block and kind of a gap of single components, the distance of atoms that share a cell to their atom; None for other losses.
+def gap_of(name: str) -> tuple[str, str, str] | None:
+    """Attribute of `ComponentGaps`, block and kind of a distance of single components; None for other losses.
 
-    ``"gap:coef@lse-L1"`` is that of the block ``coef`` in the cells of the loss ``lse-L1``; without a kind those of ``D2sharp``.
+    ``"gap:coef@lse-L1"`` is the distance of atoms that share a cell to their atom of the truth in the block ``coef``, in the cells of
+    the loss ``lse-L1`` (without a kind those of ``D2sharp``); ``"spread:coef"`` that of two of them to each other.
 
     Examples
     --------
     >>> gap_of("gap:gate_coef"), gap_of("gap:gate_location@laplace-D2"), gap_of("D1")
-    (('gate', 'D2sharp'), ('gate_location', 'laplace-D2'), None)
+    (('over', 'gate', 'D2sharp'), ('over', 'gate_location', 'laplace-D2'), None)
     """
     found = _GAP.fullmatch(name)
-    return None if found is None else (_BLOCKS.get(found["block"], found["block"]), found["kind"] or "D2sharp")
+    if found is None:
+        return None
+    attribute = "over" if found["what"] == "gap" else "spread"
+    return attribute, _BLOCKS.get(found["block"], found["block"]), found["kind"] or "D2sharp"
 
 
 def compares_parameters(name: Any) -> bool:
@@ -80,7 +84,7 @@ def compares_parameters(name: Any) -> bool:
         return False
     try:
         gap = gap_of(name)
-        return bool(kind_and_options(gap[1] if gap else name))
+        return bool(kind_and_options(gap[2] if gap else name))
     except ValueError:
         return False
 
@@ -88,7 +92,7 @@ def compares_parameters(name: Any) -> bool:
 def _checked(name: str) -> str:
     if name not in (*DIVERGENCES, *OF_FITS):
         gap = gap_of(name)
-        kind_and_options(gap[1] if gap else name)
+        kind_and_options(gap[2] if gap else name)
     return name
 
 

@@ -32,7 +32,8 @@ def test_options_and_errors() -> None:
         assert not compares_parameters(name)
     assert not any(map(compares_parameters, (*DIVERGENCES, EFFORT, 3, None, "gap:coef@D9")))
     assert compares_parameters("gap:coef@lse-L1")
-    assert gap_of("gap:expert_coef") == ("coef", "D2sharp")
+    assert gap_of("gap:expert_coef") == ("over", "coef", "D2sharp")
+    assert gap_of("spread:intercept@lse-L1") == ("spread", "intercept", "lse-L1")
 
 
 def test_a_scenario_with_such_losses() -> None:
