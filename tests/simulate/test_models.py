@@ -26,7 +26,8 @@ def test_cells_of_every_scenario(name: str) -> None:
     smoke = scenario.presets.smoke
     for fit in scenario.fit:
         m = fit.experts_at(smoke.n[0], smoke.max_experts)
-        for row in run_cell(scenario, Cell(fit.id, m[0], smoke.n[0], 0)) if m else []:
+        assert m, f"the preset smoke leaves out the fit {fit.id}"
+        for row in run_cell(scenario, Cell(fit.id, m[0], smoke.n[0], 0)):
             assert row["status"] not in ("failed", "crashed"), row["traceback"]
             assert np.isfinite(row["value"]), row
             assert row["value"] >= 0.0
