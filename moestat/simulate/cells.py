@@ -96,6 +96,9 @@ def _fitter(
     return fit_from
 
 
+FitCell = Callable[[Scenario, Cell, Any, Any], tuple[Any, Any, int]]
+
+
 class _Stopped(Exception):
     """A fit was watched for long enough."""
 
@@ -183,8 +186,8 @@ def failed_rows(scenario: Scenario, cell: Cell, status: str, message: str, **val
     return [_row(scenario, cell, name, status=status, message=message, **values) for name in names]
 
 
-def run_cell(scenario: Scenario, cell: Cell) -> list[dict[str, Any]]:
-    """Records of one cell, one row a loss.
+def run_cell(scenario: Scenario, cell: Cell, fit: FitCell = fit_cell) -> list[dict[str, Any]]:
+    """Records of one cell, one row a loss; `fit` is `fit_cell`, or another way to make its fit.
 
     Pure and deterministic but for ``seconds``: the streams are keyed by scenario, n and rep. Every failure becomes a
     record with NaN, ``status = "failed"``, the error as message and its traceback.
@@ -195,7 +198,7 @@ def run_cell(scenario: Scenario, cell: Cell) -> list[dict[str, Any]]:
         warnings.simplefilter("ignore")  # what a fit has to say is in its result
         try:
             X, y, crc = draw_data(scenario, cell.n, cell.rep)
-            estimate, result, agree = fit_cell(scenario, cell, X, y)
+            estimate, result, agree = fit(scenario, cell, X, y)
         except Exception as failure:
             return failed_rows(
                 scenario, cell, "failed", _one_line(failure), traceback=traceback.format_exc(), data_crc=crc,

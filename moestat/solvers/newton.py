@@ -109,8 +109,9 @@ class Newton:
         while radius > MIN_RADIUS:
             step = box_step(objective, state.theta, model, radius)
             gain = float(model.gradient @ step + 0.5 * step @ model.hessian @ step)
-            if not gain > 0.0:
-                break
+            if not gain > 0.0:  # bounds have cut the step so that the model falls along it: a shorter one is cut less
+                radius = 0.25 * min(radius, float(np.linalg.norm(step * scale)) or radius)
+                continue
             theta = objective.clip(state.theta + step)
             new = local_model(objective, theta)
             size = float(np.linalg.norm(step * scale))
