@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moestat.blocks import Block
+from moestat.gate_sums import add_gate, gate_accumulators, gate_step_sums
 from moestat.kernels.functions import exp
 from moestat.layout import Layout, Parameters
 from moestat.linalg import mirror
@@ -254,58 +255,31 @@ class GeneralObjective(Objective):
     # -- EM ------------------------------------------------------------------------------------------------------------
 
     def em_pass(self, theta: Array, resp: Array | None = None, *, information: bool = True) -> Pass:
-        """See `Objective.em_pass`; the information is that of the gate's own multinomial law (scoring)."""
+        """See `Objective.em_pass`; the information is that of the gate's own multinomial law (scoring).
+
+        Where the exact second derivative of the gate's part differs, minus that is among the statistics, as `gate_bend`.
+        """
         layout = self.layout
-        gate: Any = layout.gate
         params = layout.unpack(theta)
-        s, p = layout.gate_index.shape
-        free = layout.n_gate > 0
 
         def zero() -> Statistics:
             acc = layout.expert.accumulators(layout.n_experts, layout.n_predictors, layout.q_expert)
-            acc["value"] = np.zeros(())
-            if gate.joint:
-                acc["gate_value"], acc["gate_joint"] = np.zeros(()), np.zeros((s, layout.q_gate, layout.q_gate))
-            elif free:
-                acc["gate_moments"], acc["gate_value"] = np.zeros((s, p)), np.zeros(())
-                acc["gate_information"] = np.zeros((s, p, s, p))
-            return acc
+            return acc | {"value": np.zeros(())} | gate_accumulators(layout)
 
         def work(block: Block, ws: dict[str, Array], acc: Statistics) -> None:
             if resp is not None:
                 ws["resp"][...] = resp[:, block.row : block.row + block.stop - block.start]
             self.kernels.scale_rows(block.weight, block.start, block.stop, ws["resp"])
             layout.expert.add_statistics(acc, params.scale, block, ws, self.kernels)
-            if not free:
-                return
-            weighted = ws["resp"]
-            acc["gate_value"] += (weighted * np.where(weighted > 0.0, ws["log_prob"], 0.0)).sum()
-            if gate.joint:
-                z = block.gate_features[:, block.start : block.stop]
-                acc["gate_joint"] += gate.moments(params.gate, z, weighted)
-                return
-            jac = self._gate_jacobian(ws)
-            score_jac = self._jacobians(params, block)[0]
-            law, pull = ws["prob"] * weights_of(block), weighted
-            if not gate.normalised:  # of weights that do not sum to one, Σ r log w - w
-                pull = weighted - law
-                acc["gate_value"] -= law.sum()
-            slope = np.einsum("kb,ksb->sb", pull, jac)
-            acc["gate_moments"] += np.einsum("sb,spb->sp", slope, np.broadcast_to(score_jac, (s, *score_jac.shape[1:])))
-            pairs = np.einsum("ksb,ktb->stb", jac * law[:, None, :], jac)
-            acc["gate_information"] += self._gate_grams(score_jac, pairs).swapaxes(1, 2)
+            add_gate(self, params, block, ws, acc, weights_of(block))
 
         acc = self._sum(work, zero, params, self._width())
         penalty, slope, curvature = self._penalty(theta)
-        matrix = None
-        if free and not gate.joint:
-            n = layout.n_gate
-            acc["gate_slope"] = layout.sum_gate(acc.pop("gate_moments")) - slope[:n]
-            matrix = layout.sum_gate_pairs(acc.pop("gate_information").reshape(s * p, s * p)) + curvature[:n, :n]
+        matrix = gate_step_sums(layout, acc, slope, curvature)
         return Pass(float(acc["value"]) - penalty, acc, matrix)
 
     def maximise(self, theta: Array, at: Pass, gate_step: float = 1.0) -> Array:
-        """M-step: the experts' own, and a (damped) scoring step for the gate; clipped to the box."""
+        """M-step: the experts' own, and a (damped) Newton or scoring step for the gate; clipped to the box."""
         layout = self.layout
         params = layout.unpack(theta)
         coef, scale = layout.expert.maximise(params.coef, params.scale, at.statistics, self.floor, gate_step)
@@ -316,7 +290,10 @@ class GeneralObjective(Objective):
             floor = np.full(layout.q_gate - 1, 1e-150) if self.gate_floor is None else self.gate_floor
             out[:n] = layout.pack_gate(gate.maximise_moments(params.gate, at.statistics["gate_joint"], floor))
         elif n and at.information is not None:
-            out[:n] = gate.maximise_free(theta[:n], at.statistics["gate_slope"], at.information, gate_step)
+            sums = at.statistics
+            out[:n] = gate.maximise_free(
+                theta[:n], sums["gate_slope"], at.information, gate_step, sums.get("gate_bend")
+            )
         return self.clip(out)
 
     def _width(self) -> int:

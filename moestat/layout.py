@@ -91,6 +91,21 @@ class Layout:
         )
 
     @cached_property
+    def coef_design(self) -> Array | None:
+        """See `BaseExpert.coef_design`."""
+        return self.expert.coef_design(self.n_experts)
+
+    @cached_property
+    def coef_numbers(self) -> list[int]:
+        """See `BaseExpert.coef_numbers`."""
+        return self.expert.coef_numbers(self.n_experts)
+
+    @cached_property
+    def n_coef(self) -> int:
+        """Number of free coefficients."""
+        return len(self.coef_numbers) * self.n_predictors * self.q_expert
+
+    @cached_property
     def scale_index(self) -> NDArray[np.int64]:
         """See `BaseExpert.scale_index`."""
         return self.expert.scale_index(self.n_experts, self.n_predictors)
@@ -102,7 +117,7 @@ class Layout:
     @cached_property
     def n_params(self) -> int:
         """Length of the free vector."""
-        return self.n_gate + self.sizes[1] + self._n_free_scale
+        return self.n_gate + self.n_coef + self._n_free_scale
 
     @cached_property
     def _compact(self) -> NDArray[np.int64]:
@@ -117,23 +132,28 @@ class Layout:
     def tie(self) -> Array | None:
         """Matrix from the free vector to the untied one, or None when they are equal."""
         head = self.gate_index.ravel() if self.by_scores else np.arange(self.n_gate)
-        coef = np.arange(self.sizes[1]) + self.n_gate
-        scale = np.where(self._compact >= 0, self._compact + self.n_gate + self.sizes[1], -1).ravel()
+        coef = np.arange(self.sizes[1]) + self.n_gate if self.coef_design is None else np.full(self.sizes[1], -1)
+        scale = np.where(self._compact >= 0, self._compact + self.n_gate + self.n_coef, -1).ravel()
         index = np.concatenate([head, coef, scale])
         if np.array_equal(index, np.arange(len(index))):
             return None
         out = np.zeros((len(index), self.n_params))
         kept = np.flatnonzero(index >= 0)
         out[kept, index[kept]] = 1.0
+        if self.coef_design is not None:
+            a, width = len(head), self.n_predictors * self.q_expert
+            out[a : a + len(coef), self.n_gate : self.n_gate + self.n_coef] = np.kron(self.coef_design, np.eye(width))
         return out
 
     def unpack(self, theta: Array) -> Parameters:
         """Parameters of a free vector."""
-        a, b = self.n_gate, self.sizes[1]
+        a, b = self.n_gate, self.n_coef
         index = self.gate_index
         gate = np.zeros(index.shape)
         gate[index >= 0] = theta[index[index >= 0]]
-        coef = theta[a : a + b].reshape(self.n_experts, self.n_predictors, self.q_expert)
+        coef = theta[a : a + b].reshape(-1, self.n_predictors, self.q_expert)
+        if self.coef_design is not None:
+            coef = np.tensordot(self.coef_design, coef, axes=1)
         scale = self.known_scale.copy()
         compact = self._compact
         scale[compact >= 0] = theta[a + b :][compact[compact >= 0]]
@@ -142,11 +162,30 @@ class Layout:
     def pack(self, params: Parameters) -> Array:
         """Free vector of parameters; the gate is brought to its canonical form (a softmax: last row zero)."""
         gate = self.pack_gate(self.gate.canonical(params.gate))
-        return np.concatenate([gate, params.coef.ravel(), self.pack_scale(params.scale)])
+        return np.concatenate([gate, self.pack_coef(params.coef), self.pack_scale(params.scale)])
 
     def pack_bounds(self, bounds: Parameters) -> Array:
-        """Bounds of the free vector from bounds of all parameters: nothing is shifted."""
+        """Bounds of the free vector from bounds of all parameters: nothing is shifted.
+
+        Raises
+        ------
+        ValueError
+            If coefficients are bounded that are sums of free ones.
+        """
+        if self.coef_design is not None:
+            if np.isfinite(bounds.coef).any():
+                raise ValueError(
+                    f"box: the coefficients of {self.expert!r} are sums of free ones; they have no bounds of their own."
+                )
+            coef = np.full(self.n_coef, bounds.coef.flat[0])
+            return np.concatenate([self.pack_gate(bounds.gate), coef, self.pack_scale(bounds.scale)])
         return np.concatenate([self.pack_gate(bounds.gate), bounds.coef.ravel(), self.pack_scale(bounds.scale)])
+
+    def pack_coef(self, coef: Array) -> Array:
+        """The free ones among coefficients `(K, d, q)`; the nearest where they are no sums of free ones."""
+        if self.coef_design is None:
+            return coef.ravel()
+        return np.asarray(np.linalg.pinv(self.coef_design) @ coef.reshape(self.n_experts, -1)).ravel()
 
     def pack_gate(self, gate: Array) -> Array:
         """The free ones among gate coefficients `(S, p)`."""

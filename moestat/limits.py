@@ -19,7 +19,7 @@ def with_limits(layout: Layout, bounds: Array | None, floor: Array, gate_floor: 
         gate = layout.gate.floor_bounds(layout.n_experts, gate_floor)
     for side, meet in ((0, np.maximum), (1, np.minimum)):
         packed = np.full(layout.n_params, -np.inf if side == 0 else np.inf)
-        packed[layout.n_gate + layout.sizes[1] :] = layout.pack_scale(scalars[side])
+        packed[layout.n_gate + layout.n_coef :] = layout.pack_scale(scalars[side])
         if gate is not None:
             packed[: layout.n_gate] = layout.pack_gate(gate[side])
         out[side] = meet(out[side], packed)

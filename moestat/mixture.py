@@ -147,9 +147,7 @@ class ConditionalMixture(MixturePredictions):
         if sorted(index.tolist()) != list(range(self.n_experts)):
             raise ValueError(f"order={list(order)} is not a permutation of 0…{self.n_experts - 1}.")
         if not self.expert.exchangeable and (index != np.arange(self.n_experts)).any():
-            raise ValueError(
-                f"order={index.tolist()}: the experts are of different families, whose order is part of the model."
-            )
+            raise ValueError(f"order={index.tolist()}: the order of {self.expert!r} is part of the model.")
         gate = self.gate.canonical(self.gate.permute(self.internal.gate, index.tolist()))
         internal = Parameters(gate, self.internal.coef[index], self.internal.scale[index])
         layout = self.layout.replace_known(self.layout.known_scale[index])
@@ -162,8 +160,14 @@ class ConditionalMixture(MixturePredictions):
         )
 
     def canonical(self) -> ConditionalMixture:
-        """The same density with the gate in its canonical form, a softmax with its last expert at zero (the order is kept)."""
-        return self.permuted(range(self.n_experts))
+        """The same density with gate and experts in their canonical forms: a softmax with its last expert at zero, a ridge function
+        with slopes of length one, … (the order is kept)."""
+        gated = self.permuted(range(self.n_experts))
+        raw = gated._raw_parameters
+        coef, scale = self.expert.canonical(raw.coef, raw.scale)
+        if np.array_equal(coef, raw.coef) and np.array_equal(scale, raw.scale):
+            return gated
+        return gated.with_free_vector(gated._raw_layout.pack(Parameters(raw.gate, coef, scale)))
 
     def mixing_measure(self) -> Measure:
         """The mixing measure, of a softmax gate `Σ_k exp(β0_k) δ_(β1_k, a_k, b_k, σ_k)`; see `moestat.losses.measure_of`."""
@@ -231,7 +235,7 @@ class ConditionalMixture(MixturePredictions):
         names = [flat[int(np.flatnonzero(index == v)[0])] for v in range(layout.n_gate)]
         terms = self.expert.terms(["Intercept", *self.expert_map.names(self.feature_names)])
         heads = self.expert.predictor_names(d, self.vector_y)
-        names += [f"expert[{k + 1}]:{head}{term}" for k in range(self.n_experts) for head in heads for term in terms]
+        names += [f"expert[{k + 1}]:{head}{term}" for k in layout.coef_numbers for head in heads for term in terms]
         scalars = self.expert.scalar_names(d, self.vector_y)
         index = layout.scale_index
         tied_experts = self.n_experts > 1 and bool((index == index[0]).all())
@@ -249,7 +253,7 @@ class ConditionalMixture(MixturePredictions):
         gate = self.gate.links(self.n_experts, ["Intercept", *self.gate_map.names(self.feature_names)])
         flat = [link for row in gate for link in row]
         head = [flat[int(np.flatnonzero(layout.gate_index.ravel() == v)[0])] for v in range(layout.n_gate)]
-        return head + ["identity"] * layout.sizes[1] + scalars
+        return head + ["identity"] * layout.n_coef + scalars
 
     def free_vector(self) -> Array:
         """Values of the free raw parameters, in the order of `free_names`."""
@@ -267,11 +271,11 @@ class ConditionalMixture(MixturePredictions):
         """`(P, P_internal)`: derivative of the raw free vector in the internal one (they differ in the features only)."""
         raw, inner = self._raw_layout, self.layout
         out = np.zeros((raw.n_params, inner.n_params))
-        n_coef = inner.n_gate + inner.sizes[1]
+        n_coef = inner.n_gate + inner.n_coef
         for j in range(n_coef):  # linear in every parameter
             moved = inner.unpack(np.eye(1, inner.n_params, j)[0])
             gate, coef = self.gate_map.to_raw(moved.gate), self.expert_map.to_raw(moved.coef)
-            out[:, j] = np.concatenate([raw.pack_gate(gate), coef.ravel(), np.zeros(inner.n_params - n_coef)])
+            out[:, j] = np.concatenate([raw.pack_gate(gate), raw.pack_coef(coef), np.zeros(inner.n_params - n_coef)])
         out[raw.n_params - (inner.n_params - n_coef) :, n_coef:] = np.eye(inner.n_params - n_coef)
         return out
 

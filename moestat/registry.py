@@ -31,6 +31,7 @@ GATES: dict[str, type[Gate]] = {
         gates.BudgetGate,
         gates.HybridEntropyGate,
         gates.PrototypeGate,
+        gates.FactorialGate,
     )
 }
 EXPERTS: dict[str, type[BaseExpert]] = {
@@ -56,6 +57,7 @@ EXPERTS: dict[str, type[BaseExpert]] = {
         experts.MixedExperts,
         experts.CensoredExpert,
         experts.NonlinearExpert,
+        experts.FactorialExpert,
     )
 }
 

@@ -108,15 +108,6 @@ class RegressionFunction(ConditionalMixture):
     def _moved(self, layout: Layout, internal: Parameters, maps: tuple[FeatureMap, FeatureMap]) -> RegressionFunction:
         return RegressionFunction.of(super()._moved(layout, internal, maps), self.noise_std)
 
-    def canonical(self) -> ConditionalMixture:
-        """The same function, the gate and nonlinear experts (see `NonlinearMean.canonical`) in their canonical forms."""
-        gated = super().canonical()
-        raw = gated._raw_parameters
-        coef, scale = self.expert.canonical(raw.coef, raw.scale)
-        if np.array_equal(coef, raw.coef) and np.array_equal(scale, raw.scale):
-            return gated
-        return gated.with_free_vector(gated._raw_layout.pack(Parameters(raw.gate, coef, scale)))
-
     def _objective(self, rows: Rows, layout: Layout) -> Objective:
         return LeastSquaresObjective(rows, layout, noise=self.noise_std)
 

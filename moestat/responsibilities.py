@@ -67,7 +67,7 @@ def complete_data_fit(objective: Objective, theta: Array, resp: Array) -> Array:
     """Newton steps on the complete-data likelihood; an expert's step, and the gate's, is shortened until its part rises."""
     layout = objective.layout
     k, n = layout.n_experts, layout.n_gate
-    single = layout.expert.exchangeable and bool(getattr(layout.expert, "tied", False))
+    single = bool(getattr(layout.expert, "tied", False))  # one step for all of them
     at = objective.em_pass(theta, resp)
     expert_step, gate_step = np.ones(k), 1.0
     for _ in range(STEPS):

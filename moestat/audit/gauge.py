@@ -33,6 +33,7 @@ TEXTS = {
     "sigmoid": "none",
     "hierarchical": "a shift inside every node",
     "prototype": "a shift inside every group",
+    "factorial": "a shift inside every group",
 }
 
 

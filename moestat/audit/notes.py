@@ -61,6 +61,6 @@ def notes_on(model: ConditionalMixture, information: Rank, followed: int, temper
     if getattr(expert, "activation", "") == "relu":
         out.append("the means have a kink: do not rely on their second derivatives.")
     if not expert.exchangeable:
-        out.append("experts of different families: atoms were not examined.")
+        out.append("experts of different families, or that depend on each other: atoms were not examined.")
     degeneracies = getattr(expert, "degeneracies", None)
     return (*out, *(degeneracies(model.params) if degeneracies is not None else ()))

@@ -4,6 +4,7 @@ from moestat.experts.base import BaseExpert, Expert
 from moestat.experts.beta import BetaExpert
 from moestat.experts.binomial import BinomialExpert
 from moestat.experts.censored import CensoredExpert
+from moestat.experts.factorial import FactorialExpert
 from moestat.experts.gamma import GammaExpert
 from moestat.experts.gaussian import GaussianExpert
 from moestat.experts.hurdle import HurdleNegativeBinomialExpert, HurdlePoissonExpert
@@ -27,6 +28,7 @@ __all__ = [
     "BinomialExpert",
     "CensoredExpert",
     "Expert",
+    "FactorialExpert",
     "GammaExpert",
     "GaussianExpert",
     "HurdleNegativeBinomialExpert",

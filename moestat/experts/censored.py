@@ -96,6 +96,14 @@ class CensoredExpert(Expert):
         """The family's."""
         return self.family.scalars
 
+    def canonical(self, coef: Array, scale: Array) -> tuple[Array, Array]:
+        """The family's."""
+        return self.family.canonical(coef, scale)
+
+    def for_information(self, n: float) -> CensoredExpert:
+        """Of the family's."""
+        return CensoredExpert(self.family.for_information(n), self.low, self.high)
+
     # -- the data -----------------------------------------------------------------------------------------------------
 
     def check(self, y: Array) -> None:

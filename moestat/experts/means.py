@@ -93,10 +93,6 @@ class MeanExpert(FormulaBlocks, BaseExpert):
         """What of its parameters no data identify, in words; nothing here. See `moestat.experts.ridge.NonlinearMean`."""
         return []
 
-    def canonical(self, coef: Array, scale: Array) -> tuple[Array, Array]:
-        """The representative of raw coefficients `(K, 1, q)` and scalars `(K, c)` under the symmetries of h; idempotent."""
-        return coef, scale
-
     def read(self, params: Mapping[str, Any], n_raw: int) -> Read:
         """See `BaseExpert.read`."""
         return read_formula(self, params, n_raw)  # type: ignore[arg-type]

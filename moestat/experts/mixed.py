@@ -139,6 +139,17 @@ class MixedExperts(Expert):
         spread = float(np.sqrt(np.average((y[:, 0] - center) ** 2, weights=weight))) or 1.0
         return np.array([spread if m.location_scale else float(m.floor_unit(y, weight)[0]) for m in self.families])
 
+    def canonical(self, coef: Array, scale: Array) -> tuple[Array, Array]:
+        """Each by its family."""
+        coef, scale = coef.copy(), scale.copy()
+        for k, (member, places) in enumerate(zip(self.families, self._places, strict=True)):
+            coef[k : k + 1], scale[k : k + 1, places] = member.canonical(coef[k : k + 1], scale[k : k + 1, places])
+        return coef, scale
+
+    def for_information(self, n: float) -> MixedExperts:
+        """Each by its family."""
+        return MixedExperts([member.for_information(n) for member in self.families])
+
     # -- formulas -----------------------------------------------------------------------------------------------------
 
     def check(self, y: Array) -> None:

@@ -4,6 +4,7 @@ from moestat.gates.activation import ActivationGate
 from moestat.gates.base import Gate
 from moestat.gates.constant import ConstantGate
 from moestat.gates.cosine import CosineGate, PerturbedCosineGate
+from moestat.gates.factorial import FactorialGate
 from moestat.gates.gaussian import GaussianGate
 from moestat.gates.hierarchical import HierarchicalGate
 from moestat.gates.hybrid import HybridEntropyGate
@@ -22,6 +23,7 @@ __all__ = [
     "BudgetGate",
     "ConstantGate",
     "CosineGate",
+    "FactorialGate",
     "Gate",
     "GaussianGate",
     "HierarchicalGate",

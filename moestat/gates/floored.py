@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ class FlooredGate(AroundGate):
 
     In `forward` the scores are followed by the K log-probabilities of π, which may need more than scores (ranks by slopes).
     """
+
+    scoring: ClassVar[bool] = True  # its weights jump: a second derivative says nothing of the next step
 
     gate: ScoreGate
     floor: float = 0.1

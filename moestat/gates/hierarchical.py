@@ -13,6 +13,7 @@ from moestat.entries import read_entry
 from moestat.gates.base import Array
 from moestat.gates.laplace import LaplaceGate
 from moestat.gates.masked import SoftmaxScores, check_number, log_softmax, numbered, softmax_curvature, softmax_jacobian
+from moestat.gates.nonlinear import straight
 from moestat.gates.parts import NestedParts, Parts
 from moestat.gates.scores import ScoreGate
 from moestat.gates.trees import Node, balanced_tree, freeze, leaves_of, nodes_of
@@ -99,6 +100,11 @@ class HierarchicalGate(ScoreGate):
         """Distances need the user's own columns."""
         return "laplace" in self._kinds
 
+    @property
+    def scoring(self) -> bool:  # type: ignore[override]
+        """Curvatures at kinks say nothing of the next step."""
+        return self.raw_features
+
     # -- the tree -----------------------------------------------------------------------------------------------------
 
     def n_scores(self, n_experts: int) -> int:
@@ -133,6 +139,10 @@ class HierarchicalGate(ScoreGate):
         """What every node's gate pins is pinned."""
         nodes = self.nodes(self.n_scores(n_experts))
         return numbered(np.concatenate([self._gate(n).index(len(n.leaves), n_features) >= 0 for n in nodes]))
+
+    def for_information(self, n: float) -> ScoreGate:
+        """Without the curvature of distances, unless `smoothing` rounds it over more than the gaps between rows, about `n^(-1/3)`."""
+        return straight(self) if self.raw_features and self.smoothing < max(n, 1.0) ** (-1.0 / 3.0) else self
 
     # -- the map ------------------------------------------------------------------------------------------------------
 

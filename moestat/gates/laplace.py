@@ -11,7 +11,8 @@ import numpy as np
 from moestat.entries import read_entry
 from moestat.gates.base import Array
 from moestat.gates.masked import check_number
-from moestat.gates.nonlinear import NonlinearScores, n_location_columns, polar, weighted_means
+from moestat.gates.nonlinear import NonlinearScores, n_location_columns, polar, straight, weighted_means
+from moestat.gates.scores import ScoreGate
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class LaplaceGate(NonlinearScores):
     """
 
     name: ClassVar[str] = "laplace"
+
+    scoring: ClassVar[bool] = True  # curvatures at kinks say nothing of the next step
 
     smoothing: float = 1e-3
 
@@ -102,6 +105,10 @@ class LaplaceGate(NonlinearScores):
         others = np.diagonal(squares, axis1=1, axis2=2) @ (1.0 - np.eye(d + 1, d))
         out[:, 1 + np.arange(d), 1 + np.arange(d)] = -others
         return out
+
+    def for_information(self, n: float) -> ScoreGate:
+        """Without the curvature of distances, unless `smoothing` rounds it over more than the gaps between rows, about `n^(-1/3)`."""
+        return straight(self) if self.smoothing < max(n, 1.0) ** (-1.0 / 3.0) else self
 
     # -- start and parameters -------------------------------------------------------------------------------------------
 

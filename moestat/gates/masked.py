@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +89,8 @@ class SoftmaxScores(ScoreGate):
     array([[-1.3863],
            [-0.2877]])
     """
+
+    scoring: ClassVar[bool] = True
 
     def n_scores(self, n_experts: int) -> int:
         """One an expert."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from moestat.gates.base import Array
 from moestat.gates.masked import SoftmaxScores
 from moestat.gates.parts import Parts
+from moestat.gates.scores import ScoreGate
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class NonlinearScores(SoftmaxScores):
     """Softmax of scores whose first coefficient is an intercept; its common shift is all that leaves the weights unchanged."""
 
     raw_features: ClassVar[bool] = True
+    scoring: ClassVar[bool] = False
 
     def index(self, n_experts: int, n_features: int) -> NDArray[np.int64]:
         """All are free but the last intercept."""
@@ -44,6 +46,20 @@ class NonlinearScores(SoftmaxScores):
             raise ValueError(
                 f"{type(self).__name__} needs {fewest} or more columns of X for the gate; it has {n_features - 1}."
             )
+
+
+def straight(gate: ScoreGate) -> ScoreGate:
+    """The gate with scores that count as linear around their coefficients: equal values and first derivatives, no curvature.
+
+    In a Hessian the curvature of a score is multiplied by the log-likelihood's derivative in that score, whose mean at every x is zero
+    where the model holds. Where scores have kinks it is a rare, large number that no sum over rows averages out: without it the
+    information has the same mean.
+    """
+    cls = type(gate)
+    made: ScoreGate = type(cls.__name__, (cls,), {"score_curvature": lambda self, gamma, z, weight: None})(
+        **gate.get_params()
+    )
+    return made
 
 
 def polar(vectors: Array, axis: int) -> tuple[Array, Array]:

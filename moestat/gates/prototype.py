@@ -29,6 +29,8 @@ from moestat.gates.parts import NestedParts, Parts
 class GroupedSoftmax(SoftmaxScores):
     """Softmax inside each of P groups of equal weight: `π_k(x) = g_k(x)/P`; see `PrototypeGate`, whose dense form it is."""
 
+    scoring: ClassVar[bool] = False
+
     n_prototypes: int = 2
 
     def __post_init__(self) -> None:
@@ -110,6 +112,9 @@ class PrototypeGate(GroupedSoftmax):
     * `combine="mean"`: `g_{j_p}(x)`, for least squares on `Σ_p g_{j_p} f_{j_p}`, the layer of Yang et al., "M6-T: exploring sparse expert
       models and beyond" (2021); the weights do not sum to one, and the gate has a gradient since they are below one.
 
+    The third reading, independent choices whose means add with noise around the sum, is a density with as many experts as there are joint
+    choices: `FactorialGate` with `FactorialExpert`.
+
     Parameters
     ----------
     n_prototypes : int, default 2
@@ -146,7 +151,7 @@ class PrototypeGate(GroupedSoftmax):
         if self.combine not in ("average", "mean"):
             raise ValueError(
                 f"combine={self.combine!r} is not known; give 'average' (a density) or 'mean' (least squares). The factorial "
-                "reading, independent choices whose means add, is no gate on experts."
+                "reading, independent choices whose means add, is FactorialGate with FactorialExpert."
             )
 
     @property

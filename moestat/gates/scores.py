@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from moestat.entries import read_entry
 from moestat.gates.base import Array, Gate
-from moestat.linalg import solve_psd
+from moestat.linalg import orthonormal_root, solve_psd
 
 __all__ = ["ScoreGate", "read_entry"]
+
+FLATTEST = 1e-5  # smallest curvature that a Newton step divides by, in units of scoring's
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class ScoreGate(Gate):
     """
 
     general: ClassVar[bool] = True
+    scoring: ClassVar[bool] = False  # the information of the gate's own law is minus the Hessian of Σ r log π
 
     # -- shape --------------------------------------------------------------------------------------------------------
 
@@ -103,14 +106,17 @@ class ScoreGate(Gate):
         """What the user of a fit must know and can do; `active` experts a row on average. Asked of gates with a dense form."""
         return []
 
-    def maximise_free(self, theta: Array, slope: Array, information: Array, step: float) -> Array:
-        """A scoring step of the given length on the free gate parameters; `step = 0` is a very short one.
+    def maximise_free(
+        self, theta: Array, slope: Array, information: Array, step: float, bend: Array | None = None
+    ) -> Array:
+        """A step of the given length on the free gate parameters; `step = 0` is a very short one.
 
-        The caller keeps what raises the likelihood.
+        A scoring step by the information of the gate's own law, or, with `bend`, minus the exact second derivative of `Σ r log π`, a
+        Newton step; see `newton_move`. The caller keeps what raises the likelihood.
         """
-        if not (np.isfinite(slope).all() and np.isfinite(information).all()):
+        if not all(np.isfinite(part).all() for part in (slope, information, 0.0 if bend is None else bend)):
             return theta
-        move = solve_psd(information, slope[:, None])[:, 0]
+        move = solve_psd(information, slope[:, None])[:, 0] if bend is None else newton_move(slope, information, bend)
         return np.asarray(theta + (step if step > 0.0 else 1e-3) * move)
 
     # -- parameters ---------------------------------------------------------------------------------------------------
@@ -122,3 +128,15 @@ class ScoreGate(Gate):
     def reading(self, n_experts: int) -> str:
         """See `Gate.reading`."""
         return f"Gate: coefficients of the scores of the {self.name} gate."
+
+
+def newton_move(slope: Array, information: Array, bend: Array) -> Array:
+    """`|B|⁻¹ slope` for `B = bend`, its absolute eigenvalues taken in the metric of the information, where scoring's are all one.
+
+    An ascent direction also where `Σ r log π` is not concave in curved coefficients. Directions in which no weight changes, where a curved
+    parametrisation has a second derivative all the same, are none of that metric and get no step; eigenvalues below `FLATTEST` count as
+    that much, so that no step is longer than some of scoring's.
+    """
+    root = orthonormal_root(information)
+    values, vectors = np.linalg.eigh(root.T @ bend @ root)
+    return np.asarray(root @ vectors @ ((vectors.T @ (root.T @ slope)) / np.maximum(np.abs(values), FLATTEST)))

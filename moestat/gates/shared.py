@@ -132,6 +132,11 @@ class SharedExperts(AroundGate):
         """Those of the routed gate."""
         return self.inner.null_directions(n, n_features) if (n := self._n_routed(n_experts)) else 0
 
+    def for_information(self, n: float) -> SharedExperts:
+        """With that of the routed gate."""
+        inner = self.inner.for_information(n)
+        return self if inner is self.inner or inner == self.inner else replace(self, routed=inner)
+
     def bounds(self, n_experts: int, n_features: int) -> tuple[Array, Array] | None:
         """Those of the routed gate."""
         inner = self.inner.bounds(n, n_features) if (n := self._n_routed(n_experts)) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -56,8 +56,8 @@ def working_coordinates(mixture: ConditionalMixture, X: FloatArray, weights: Flo
     """
     mixture = _orthonormal(mixture, X, weights)
     layout = mixture.layout
-    n_coef = mixture.n_experts * layout.n_predictors
-    n_scale = layout.n_params - layout.n_gate - layout.sizes[1]
+    n_coef = len(layout.coef_numbers) * layout.n_predictors
+    n_scale = layout.n_params - layout.n_gate - layout.n_coef
     gate, expert = (
         _monomials(fixed, X, weights) if fixed.transform is not None else np.eye(fixed.n_raw)
         for fixed in (mixture.gate_map, mixture.expert_map)
@@ -73,6 +73,30 @@ def working_coordinates(mixture: ConditionalMixture, X: FloatArray, weights: Flo
         n_gate=layout.n_gate,
         reference=weights.sum() * _reference(mixture),
     )
+
+
+def without_kinks(mixture: ConditionalMixture, n: float) -> tuple[ConditionalMixture, str]:
+    """The mixture whose second derivatives stand in for those of one with kinks, and the sentence that says so.
+
+    Without kinks it is the mixture itself. See `for_information` of gates and experts; n is the number of rows.
+    """
+    n = n / mixture.n_experts
+    gate, expert = mixture.gate.for_information(n), mixture.expert.for_information(n)
+    said = []
+    if gate != mixture.gate:
+        said.append(
+            f"The scores of {mixture.gate!r} have kinks: their curvature, whose mean is zero where the model holds, is left out of the "
+            "information."
+        )
+    if expert != mixture.expert:
+        said.append(
+            f"Second derivatives are those of {expert!r}: where a log-density has a kink its curvature is a density, which is estimated "
+            "over a window that narrows as rows are added."
+        )
+    if not said:
+        return mixture, ""
+    layout = replace(mixture.layout, gate=gate, expert=expert)
+    return mixture._moved(layout, mixture.internal, (mixture.gate_map, mixture.expert_map)), " ".join(said)
 
 
 class _GateRows(NamedTuple):

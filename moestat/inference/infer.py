@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from moestat.flat import flat_directions
 from moestat.layout import gate_penalty
 
-from .coordinates import working_coordinates
-from .information import ScoreBlocks, cluster_product, constrained_basis, invert_information, outer_product
-from .names import parse_name, rename_features
-from .results import InferenceResults, InferenceWarning, UnidentifiedDirection
+from .coordinates import without_kinks, working_coordinates
+from .information import ScoreBlocks, cluster_product, constrained_basis, invert_information, outer_product, within
+from .names import rename_features
+from .notes import annotated
+from .results import InferenceResults
 
 if TYPE_CHECKING:
     from moestat.mixture import ConditionalMixture
@@ -24,13 +24,6 @@ FloatArray = npt.NDArray[np.float64]
 CovType = Literal["observed", "opg", "sandwich", "cluster", "classical"]
 
 _ROWS = 16384
-
-#: Standard error, in log-odds for one standard deviation of the gate's features, from which on the gate counts as
-#: separated.
-SEPARATION_ERROR = 10.0
-
-#: Log-likelihood units that may still be gained before the parameters count as not being the maximiser.
-DECREMENT_WARNING = 1e-2
 
 
 def infer(
@@ -137,21 +130,28 @@ def infer(
     jacobian = coordinates.jacobian @ moves
     objective, theta = inner.objective(X, y, weights, offset=offset)
     loglik, gradient, hessian = objective.derivatives(theta)
+    rows = (
+        float(weights.sum() ** 2 / (weights @ weights)) if cov_type in ("sandwich", "cluster") else float(weights.sum())
+    )
+    rounded, kink = without_kinks(inner, rows)
+    if rounded is not inner:
+        hessian = rounded.objective(X, y, weights, offset=offset)[0].derivatives(theta)[2]
     if cov_type == "classical":
         hessian = _classical(objective, theta)
     reference = coordinates.reference @ moves**2
-    bread = invert_information(-(moves.T @ hessian @ moves), reference=reference)
+    flat = within(moves, flat_directions(objective, theta))
+    bread = invert_information(-(moves.T @ hessian @ moves), reference=reference, flat=flat)
     _, slope, curvature = gate_penalty(inner.layout, theta, gate_l2)
     score = (gradient - slope) @ moves
     peak = bread
     if gate_l2 > 0.0:
-        peak = invert_information(-(moves.T @ (hessian - curvature) @ moves), reference=reference)
+        peak = invert_information(-(moves.T @ (hessian - curvature) @ moves), reference=reference, flat=flat)
     decrement = 0.5 * float(score @ peak.covariance @ score)
     inverse, covariance = bread, bread.covariance
     if cov_type not in ("observed", "classical"):
         blocks = _score_blocks(inner, X, y, offset, moves)
         if cov_type == "opg":
-            inverse = invert_information(outer_product(blocks, weights), reference=reference)
+            inverse = invert_information(outer_product(blocks, weights), reference=reference, flat=flat)
             covariance = inverse.covariance
         else:
             meat = outer_product(blocks, weights**2) if codes is None else cluster_product(blocks, weights, codes)
@@ -181,7 +181,7 @@ def infer(
     gate_covariance = (moves @ bread.covariance @ moves.T)[: coordinates.n_gate, : coordinates.n_gate]
     linear = coordinates.n_gate and not mixture.gate.raw_features  # others have no log-odds for a standard deviation
     gate_error = float(np.sqrt(np.linalg.eigvalsh(gate_covariance)[-1])) if linear else 0.0
-    return _annotate(results, gate_error, gate_l2)
+    return annotated(results, gate_error, gate_l2, kink)
 
 
 def _classical(objective: Any, theta: FloatArray) -> FloatArray:
@@ -250,72 +250,3 @@ def _header(mixture: Any, response_name: str | None, certificate: Any) -> dict[s
         state = "certified" if certificate.certified else "NOT certified"
         header["Maximum:"] = f"{state} ({certificate.n_agree} of {certificate.n_followed} runs)"
     return header
-
-
-def _annotate(results: InferenceResults, gate_error: float, gate_l2: float) -> InferenceResults:
-    """Add the sentences that say what is wrong, and warn."""
-    n_free = results.n_free
-    notes = []
-    n_curved = len(results.unidentified) - results.invisible.shape[1]
-    curved, hidden = results.unidentified[:n_curved], results.unidentified[n_curved:]
-    flat = [direction for direction in curved if direction.eigenvalue == 0.0]
-    n_negative = len(curved) - len(flat)
-    stronger = "a larger gate_l2" if gate_l2 > 0.0 else "gate_l2 > 0"
-    if n_negative:
-        bare = gate_l2 > 0.0
-        notes.append(
-            f"{'The unpenalised likelihood has' if bare else 'The parameters are'} no maximum{' here' * bare}: "
-            f"{n_negative} of {n_free} eigenvalues of the information are negative. Standard errors there are nan. "
-            f"Refit with {'fewer experts' if bare else 'more starts'}."
-        )
-    if flat:
-        kind = "information" if results.cov_type != "opg" else "outer product of the scores"
-        only_gate = all(parse_name(name).part == "gate" for direction in flat for name in direction.coefficients)
-        notes.append(
-            f"The {kind} is singular: rank {results.rank} of {n_free}. Not identified: {_listed(flat)}. Standard "
-            f"errors there are nan. Fit fewer experts{f', or set {stronger} if the gate is separated' * only_gate}."
-        )
-    if hidden:
-        notes.append(
-            f"Columns are constant or linearly dependent: {len(hidden)} combinations of the coefficients have no "
-            f"effect on any row and are not counted as parameters: {_listed(hidden)}. Standard errors there are nan. "
-            "Drop constant or collinear columns."
-        )
-    if gate_error > SEPARATION_ERROR and not any(_involves_gate(direction) for direction in flat):
-        notes.append(
-            f"The gate is (nearly) separated: a standard error of {gate_error:.3g} log-odds for one standard deviation "
-            f"of its features. Normal intervals are not to be trusted there; set {stronger} or fit fewer experts."
-        )
-    if not results.decrement < DECREMENT_WARNING:
-        what = "penalised log-likelihood" if gate_l2 > 0.0 else "log-likelihood"
-        refit = "" if gate_l2 > 0.0 else "gate_l2=0 and "
-        notes.append(
-            f"The parameters are not the maximiser at these data: the {what} can still gain about "
-            f"{results.decrement:.3g}. Pass the data and weights of the fit, or refit with {refit}more iterations."
-        )
-    if 0 < results.n_groups <= results.rank:
-        notes.append(
-            f"There are {results.n_groups} groups for {results.rank} parameters: clustered errors are unreliable; use "
-            "cov_type='sandwich' or fewer parameters."
-        )
-    for note in notes:
-        warnings.warn(note, InferenceWarning, stacklevel=3)
-    if gate_l2 > 0.0:
-        notes.insert(
-            0,
-            f"The gate is penalised (gate_l2={gate_l2:g}): the estimates maximise the penalised likelihood; standard "
-            "errors are those of the unpenalised information at the penalised estimate.",
-        )
-    if results.fixed:
-        notes.insert(0, f"On a bound, taken as known: {', '.join(results.fixed)}.")
-    return replace(results, notes=tuple(notes))
-
-
-def _involves_gate(direction: UnidentifiedDirection) -> bool:
-    return any(parse_name(name).part == "gate" for name in direction.coefficients)
-
-
-def _listed(directions: Sequence[UnidentifiedDirection]) -> str:
-    """The first few directions in words."""
-    more = f"; and {len(directions) - 3} more" if len(directions) > 3 else ""
-    return "; ".join(str(direction) for direction in directions[:3]) + more

@@ -68,7 +68,11 @@ class InvertedInformation:
 
 
 def invert_information(
-    information: FloatArray, *, reference: FloatArray | None = None, rtol: float = RANK_RTOL
+    information: FloatArray,
+    *,
+    reference: FloatArray | None = None,
+    flat: FloatArray | None = None,
+    rtol: float = RANK_RTOL,
 ) -> InvertedInformation:
     r"""Invert an information matrix after scaling it to unit diagonal.
 
@@ -84,6 +88,8 @@ def invert_information(
         Diagonal that the information would have if every row spoke about the parameter.  A parameter whose own
         diagonal is below ``rtol`` of it carries no information, however well-scaled its row may look after division
         by itself.
+    flat : ndarray of shape (P, r), optional
+        Directions of which the model says that no data speak about them; what the matrix says there is taken as zero.
     rtol : float
         Relative threshold of the numerical rank.
 
@@ -120,6 +126,10 @@ def invert_information(
     scaled = information / np.outer(scale, scale)
     scaled[~informed, :] = 0.0
     scaled[:, ~informed] = 0.0
+    if flat is not None and flat.shape[1]:
+        known = np.linalg.qr(flat * scale[:, None])[0]
+        rest = np.eye(n_params) - known @ known.T
+        scaled = rest @ scaled @ rest
     eigenvalues, vectors = np.linalg.eigh(scaled)
     largest = float(np.abs(eigenvalues).max())
     kept, negative = eigenvalues > rtol * largest, eigenvalues < -NEGATIVE_RTOL * largest
@@ -161,6 +171,13 @@ def constrained_basis(rows: FloatArray) -> FloatArray:
     basis[rest, np.arange(rest.size)] = 1.0
     basis[pivots] = -np.linalg.solve(rows[:, pivots], rows[:, rest])
     return basis
+
+
+def within(basis: FloatArray, directions: FloatArray) -> FloatArray:
+    """Coordinates (P - a, r') in a basis (P, P - a) of those of the directions (P, r) that lie in its span."""
+    inside = np.linalg.lstsq(basis, directions, rcond=None)[0]
+    gap = np.linalg.norm(basis @ inside - directions, axis=0)
+    return np.asarray(inside[:, gap <= 1e-8 * np.linalg.norm(directions, axis=0)])
 
 
 def outer_product(blocks: ScoreBlocks, weights: FloatArray) -> FloatArray:

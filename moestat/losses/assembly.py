@@ -49,12 +49,12 @@ def measure_of(model: Model) -> Measure:
     Raises
     ------
     ValueError
-        If the experts are of different families, or the gate has no mixing measure.
+        If the experts are not exchangeable (of different families, or sums of shared ones), or the gate has no mixing measure.
     """
     if not model.expert.exchangeable:
         raise ValueError(
-            f"there is no mixing measure of expert={model.expert!r}: its experts are of different families, whose parameters cannot be "
-            "compared. Use divergences, or losses.expert_function_loss."
+            f"there is no mixing measure of expert={model.expert!r}: its experts are of different families, or depend on each other, so that "
+            "their parameters cannot be compared. Use divergences, or losses.expert_function_loss."
         )
     parts = model.gate.measure_parts(model.params, model.n_experts)
     experts = {key.removeprefix("expert_"): value for key, value in _expert_params(model).items()}

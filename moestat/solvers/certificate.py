@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from moestat.flat import flat_directions
 from moestat.objective import Objective
 
 Array = NDArray[np.float64]
@@ -167,9 +168,21 @@ def diagonalised(
     return LocalModel(value, gradient, hessian, free, d, values, vectors, vectors.T @ (gradient[free] / d))
 
 
+def complement(model: LocalModel, flat: Array) -> LocalModel:
+    """The model without what it says along directions `(P, r)` that are flat for certain: their eigenvalues are zero."""
+    flat = flat[:, (flat[~model.free] == 0.0).all(axis=0)][model.free]
+    if not (model.finite and flat.shape[1]):
+        return model
+    known = np.linalg.qr(model.d[:, None] * flat)[0]
+    rest = np.eye(len(known)) - known @ known.T
+    values, vectors = np.linalg.eigh(rest @ (model.vectors * model.values) @ model.vectors.T @ rest)
+    return replace(model, values=values, vectors=vectors, along=vectors.T @ (model.gradient[model.free] / model.d))
+
+
 def certify(objective: Objective, theta: Array, tol: float, model: LocalModel | None = None) -> Certificate:
     """The certificate of a point."""
     m = local_model(objective, theta) if model is None else model
+    m = complement(m, flat_directions(objective, theta))
     if not m.finite:
         return Certificate(np.inf, np.inf, np.zeros(0), 0, len(theta), tol, False)
     score = np.abs(m.gradient[m.free] / m.d)

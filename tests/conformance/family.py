@@ -29,6 +29,7 @@ GATE_FORMS: dict[str, list[dict[str, Any]]] = {
     "topk": [{"k": 2}, {"k": 2, "ranking": "scores"}],
     "prototype": [{"n_prototypes": 2}],
     "hierarchical": [{"tree": [[0, 1], 2]}, {"tree": [[0, 1], 2], "levels": ("laplace", "softmax")}],
+    "factorial": [{}, {"sizes": [1, 3]}],
     "shared": [{"n_shared": 1, "weight": w} for w in ("half", "free", "gated")],
     "activation": [{}, {"activation": "gelu", "temperature": 0.7, "reference": False}],
     "gaussian": [{}, {"likelihood": "conditional"}],
@@ -36,6 +37,7 @@ GATE_FORMS: dict[str, list[dict[str, Any]]] = {
 # Predictors d and columns of y of an expert, where they are not (1, 1).
 EXPERT_FORMS: dict[str, list[tuple[dict[str, Any], int, int]]] = {
     "gaussian": [({}, 1, 1), ({"degree": 2, "variance": "tied"}, 1, 1), ({}, 2, 2)],
+    "factorial": [({}, 1, 1), ({"sizes": (1, 3), "degree": 2}, 1, 1)],
     "laplace": [({"smoothing": 0.3}, 1, 1)],  # a kink that differences can resolve
     "censored": [({"family": "normal"}, 1, 2)],
     "mixed": [
@@ -49,7 +51,15 @@ EXPERT_FORMS: dict[str, list[tuple[dict[str, Any], int, int]]] = {
     "binomial": [({}, 1, 1), ({"trials": 7}, 1, 1)],
 }
 # Size of the random intercepts and slopes, where the link asks for small ones.
-SIZES = {"multinomial": 1.5, "binomial": 1.0, "gaussian": 2.0, "student_t": 2.0, "laplace": 2.0, "skew_normal": 2.0}
+SIZES = {
+    "multinomial": 1.5,
+    "binomial": 1.0,
+    "gaussian": 2.0,
+    "student_t": 2.0,
+    "laplace": 2.0,
+    "skew_normal": 2.0,
+    "factorial": 2.0,
+}
 
 
 @dataclass(frozen=True)

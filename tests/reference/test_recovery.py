@@ -65,6 +65,11 @@ TRUE_GATES: dict[str, tuple[dict[str, Any], int, dict[str, Any]]] = {
     "budget": ({"avg_active": 2.0, "threshold": 0.2}, 3, THREE),
     "hybrid": ({}, 3, THREE),
     "prototype": ({"n_prototypes": 1}, 2, LINEAR),
+    "factorial": (
+        {"sizes": (2, 1)},
+        2,
+        {"gate_intercept": [0.3, 0.0, 0.0], "gate_coef": [[1.5, -1.0], [0.0, 0.0], [0.0, 0.0]]},
+    ),
 }
 SPARSE = ("topk", "topp", "budget", "hybrid", "prototype")  # the likelihood jumps where an expert is switched off
 
@@ -102,6 +107,7 @@ TRUE_EXPERTS: dict[str, tuple[dict[str, Any], list[Any], dict[str, Any]]] = {
         {"expert_scale": [0.5, 0.4, 0.7], "expert_df": [NONE, 5.0, NONE], "expert_shape": [NONE, NONE, 4.0]},
     ),
     "censored": ({"family": "normal"}, [0.0, 3.0, -3.0], {"expert_scale": [0.5, 0.4, 0.6]}),
+    "factorial": ({}, [0.0, 3.0, -3.0], {"expert_scale": [0.5, 0.5, 0.5]}),
     "nonlinear": ({}, [0.3, 0.8, -0.5], {"expert_output": [2.0, 6.0, 5.0], "expert_scale": [0.5, 0.4, 0.6]}),
 }
 # Directions of the free parameters that no data identify; a gate of weights 1 or 0 has no gradient at all.
