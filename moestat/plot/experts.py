@@ -22,7 +22,10 @@ __all__ = ["approximation_panels", "plot_budget", "plot_u_curves"]
 
 
 def _summary(frame: pd.DataFrame, loss: str, fit: str) -> pd.DataFrame:
-    chosen = frame[(frame["loss"] == loss) & (frame["fit"] == fit)].dropna(subset=["value"])
+    chosen = frame[(frame["loss"] == loss) & (frame["fit"] == fit)]
+    if "mean" in chosen:  # a summary already
+        return chosen
+    chosen = chosen.dropna(subset=["value"])
     table = chosen.groupby(["n", "n_experts"])["value"].agg(["mean", "sem"]).reset_index()
     return table.fillna({"sem": 0.0})
 
@@ -35,20 +38,22 @@ def _shades(count: int) -> list[Colour]:
 
 def plot_u_curves(
     frame: pd.DataFrame, fit: str, ax: Axes | None = None, *, loss: str = "kl", rule: dict[int, int] | None = None,
-    bias_slope: float | None = None,
+    bias_slope: float | None = None, limits: tuple[float, float] | None = None,
 ) -> Axes:  # fmt: skip
     """Mean loss against the number of experts, one curve for each n; filled circles at the smallest mean.
 
     Parameters
     ----------
     frame : DataFrame
-        Records.
+        Records, or means of them (columns fit, loss, n, n_experts, mean, sem).
     fit : str
         The family of fits.
     rule : dict of int to int, optional
         ``m(n)`` by n, drawn as open squares.
     bias_slope : float, optional
         Exponent of m in the bias, drawn as a dotted line through the smallest m.
+    limits : (float, float), optional
+        Of the loss's axis, for panels on a common scale.
 
     Returns
     -------
@@ -71,7 +76,7 @@ def plot_u_curves(
                 ax.plot(m[at], mean[at], "s", mfc="none", mec=color, ms=7.5)
             ends.append((float(mean[-1]), f"n = {n:,}".replace(",", "\N{THIN SPACE}"), color))
         ax.set(xscale="log", yscale="log", xlabel="number of experts m", ylabel="KL divergence")
-        low, high = float((table["mean"]).min()) / 1.6, float((table["mean"]).max()) * 1.6
+        low, high = limits or (float((table["mean"]).min()) / 1.6, float((table["mean"]).max()) * 1.6)
         ax.set_ylim(low, high)
         value_ticks(ax, low, high)
         size_ticks(ax, table["n_experts"].to_numpy())

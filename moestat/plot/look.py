@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "new_axes", "new_figure", "save_figure", "style"]
+__all__ = ["COLOURS", "figure_svg", "new_axes", "new_figure", "save_figure", "style"]
 
 # petroff6: chosen for distinguishability under the common colour-vision deficiencies (Petroff, 2021)
 COLOURS = ("#5790fc", "#f89c20", "#e42536", "#964a8b", "#9c9ca1", "#7a21dd")
@@ -63,3 +63,14 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
     with style():
         figure.savefig(path, metadata=metadata[kind])
     return path
+
+
+def figure_svg(figure: Figure) -> str:
+    """A figure as an ``<svg>`` element for a page, without dates, the same for the same figure."""
+    import io
+
+    file = io.StringIO()
+    with style():
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    text = file.getvalue()
+    return text[text.index("<svg") :].strip()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Colour = str | tuple[float, float, float, float]
 
-__all__ = ["LABELS", "end_labels", "plot_rate", "plot_rates", "rate_panels", "size_ticks", "value_ticks"]
+__all__ = ["LABELS", "end_labels", "label_of", "plot_rate", "plot_rates", "rate_panels", "size_ticks", "value_ticks"]
 
 LABELS = {
     "D1": "Voronoi loss $D_1$", "D2": "Voronoi loss $D_2$", "D2sharp": "Sharp Voronoi loss $D_2^\\sharp$",
@@ -29,6 +29,16 @@ LABELS = {
     "l2": "L2 distance of the means", "gap:gate_coef": "Gap of $\\beta_1$", "gap:expert_coef": "Gap of $a$",
     "gap:expert_intercept": "Gap of $b$", "gap:variance": "Gap of $\\sigma^2$",
 }  # fmt: skip
+
+
+def label_of(loss: str) -> str:
+    """What a panel calls a loss: by its label, or by what stands before a colon, such as the name of a fit behind it."""
+    if loss in LABELS:
+        return LABELS[loss]
+    what, _, rest = loss.partition(":")
+    if what == "spread" and f"gap:{rest}" in LABELS:
+        return LABELS[f"gap:{rest}"].replace("Gap", "Spread")
+    return f"{LABELS[what]}, {rest}" if what in LABELS and rest else loss
 
 
 def _minus(value: float, digits: int = 3) -> str:
@@ -87,7 +97,7 @@ def plot_rate(rate: RateEstimate, ax: Axes | None = None, *, color: str = COLOUR
                 ax.errorbar(n[mask], centre[mask], yerr=np.stack([lower, error])[:, mask], fmt="o", color=color, mfc=face,
                             elinewidth=0.9, zorder=3)  # fmt: skip
         ax.set_xlabel("n")
-        ax.set_title(LABELS.get(rate.loss, rate.loss))
+        ax.set_title(label_of(rate.loss))
         if n.size:
             _frame(ax, n, centre, lower, error)
         if theory and rate.theory is not None and n.size:
@@ -143,6 +153,11 @@ def size_ticks(ax: Axes, values: Array, room: float = 1.0) -> None:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}".replace(",", "\N{THIN SPACE}")))
 
 
+def _grid(rate: RateEstimate, low: float, high: float) -> Array:
+    """Sizes to draw a line at: its ends, or more where it is a curve."""
+    return np.geomspace(low, high, 60 if rate.theory == "log" else 2)
+
+
 def _theory_line(ax: Axes, rate: RateEstimate, n: Array, centre: Array) -> None:
     assert rate.theory is not None
     if rate.predicted_constant is not None:
@@ -150,11 +165,11 @@ def _theory_line(ax: Axes, rate: RateEstimate, n: Array, centre: Array) -> None:
     else:
         anchor = rate.n_used[-1] if rate.n_used else int(n[-1])
         where = int(np.flatnonzero(n == anchor)[0])
-        level, what = float(centre[where] * n[where] ** -rate.theory), "theory"
+        level, what = float(centre[where] / rate.law(anchor)), "theory"
     sign = "\N{LESS-THAN OR EQUAL TO}" if rate.bound == "at-most" else ""
-    label = f"{what}: slope {sign} {_exponent(rate.theory)}".replace("  ", " ")
-    x = np.array([n.min() / 1.2, n.max() * 1.2])
-    ax.plot(x, level * x**rate.theory, ":", color="0.25", lw=1.1, zorder=2, label=label)
+    shape = "1 / log n" if rate.theory == "log" else f"slope {sign} {_exponent(rate.theory)}".replace("  ", " ")
+    x = _grid(rate, n.min() / 1.2, n.max() * 1.2)
+    ax.plot(x, level * rate.law(x), ":", color="0.25", lw=1.1, zorder=2, label=f"{what}: {shape}")
     ax.legend(loc="upper right", handlelength=1.6)
 
 
@@ -162,32 +177,39 @@ def _fitted_line(ax: Axes, rate: RateEstimate, color: str) -> None:
     from matplotlib.patheffects import withStroke
     from matplotlib.transforms import ScaledTranslation
 
-    x = np.array([rate.n_used[0] / 1.1, rate.n_used[-1] * 1.1])
-    y = np.exp(rate.intercept) * x**rate.slope
-    ax.plot(x, y, "-", color=color, zorder=2.5)
+    x = _grid(rate, rate.n_used[0] / 1.1, rate.n_used[-1] * 1.1)
+    ax.plot(x, rate.line(x), "-", color=color, zorder=2.5)
     # the text lies along the line, just below it; matplotlib turns an angle of data space into one of the page
-    middle = math.exp(0.58 * math.log(x[0]) + 0.42 * math.log(x[1]))
-    height = math.exp(rate.intercept) * middle**rate.slope
+    middle = math.exp(0.58 * math.log(x[0]) + 0.42 * math.log(x[-1]))
+    height, above = float(rate.line(middle)), float(rate.line(1.001 * middle))
     low, high = rate.ci
     figure = ax.get_figure(root=True)
     assert figure is not None
     points = figure.dpi_scale_trans
+    what = "power of log n" if rate.theory == "log" else "slope"
     ax.text(
-        middle, height, f"slope {_minus(rate.slope)}" + ("" if rate.vague else f"  [{_minus(low)}, {_minus(high)}]"),
+        middle, height, f"{what} {_minus(rate.slope)}" + ("" if rate.vague else f"  [{_minus(low)}, {_minus(high)}]"),
         transform=ax.transData + ScaledTranslation(-3 / 72, -5 / 72, points),
-        ha="center", va="top", rotation_mode="anchor", rotation=math.degrees(math.atan(rate.slope * height / middle)),
+        ha="center", va="top", rotation_mode="anchor", rotation=math.degrees(math.atan((above - height) / (0.001 * middle))),
         transform_rotates_text=True, color="0.1", fontsize=7, zorder=3.5,
         path_effects=[withStroke(linewidth=2.4, foreground="white")],
     )  # fmt: skip
 
 
-def plot_rates(rates: Mapping[str, RateEstimate] | Sequence[RateEstimate], ax: Axes | None = None) -> Axes:
+def plot_rates(
+    rates: Mapping[str, RateEstimate] | Sequence[RateEstimate],
+    ax: Axes | None = None,
+    *,
+    names: Sequence[str] | None = None,
+) -> Axes:
     """Several losses in one panel, each named, with its fitted slope, at the right end of its line.
 
     Parameters
     ----------
     rates : mapping or sequence of RateEstimate
     ax : Axes, optional
+    names : sequence of str, optional
+        In place of the names of the losses.
 
     Returns
     -------
@@ -209,10 +231,11 @@ def plot_rates(rates: Mapping[str, RateEstimate] | Sequence[RateEstimate], ax: A
             lower = np.minimum(se, 0.95 * mean)
             ax.errorbar(n, mean, yerr=[lower, se], fmt="o", color=color, elinewidth=0.9)
             if math.isfinite(rate.slope):
-                x = np.array([rate.n_used[0], rate.n_used[-1]], dtype=float)
-                ax.plot(x, np.exp(rate.intercept) * x**rate.slope, color=color)
+                x = _grid(rate, rate.n_used[0], rate.n_used[-1])
+                ax.plot(x, rate.line(x), color=color)
             slope = f": {_minus(rate.slope, 2)}" if math.isfinite(rate.slope) else ""
-            ends.append((float(mean[-1]), LABELS.get(rate.loss, rate.loss) + slope, color))
+            name = names[i] if names is not None else label_of(rate.loss)
+            ends.append((float(mean[-1]), name + slope, color))
             sizes.append(n)
             reach += [float((mean - lower).min()), float((mean + se).max())]
         ax.set(xscale="log", yscale="log", xlabel="n", ylabel="mean over replicates")

@@ -14,10 +14,10 @@ from .scenario import Fit, Loss, Scenario
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["estimate_rates"]
+__all__ = ["estimate_rates", "records_of"]
 
 
-def _at(frame: pd.DataFrame, loss: Loss, fit: Fit) -> pd.DataFrame:
+def records_of(frame: pd.DataFrame, loss: Loss, fit: Fit) -> pd.DataFrame:
     """Of a family of fits, the one at each n that the loss asks for."""
     chosen = frame[(frame["loss"] == loss.name) & (frame["fit"] == fit.id)]
     if loss.at == "all" or chosen.empty:
@@ -62,7 +62,7 @@ def estimate_rates(
     rates: dict[str, RateEstimate] = {}
     for loss in scenario.loss:
         fit = scenario.fit_of(loss)
-        chosen = _at(frame, loss, fit)
+        chosen = records_of(frame, loss, fit)
         if chosen.empty:
             continue
         constant, error = _predicted_constant(scenario, loss) if constants else (None, 0.0)

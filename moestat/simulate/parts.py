@@ -275,7 +275,7 @@ class Loss(Part):
     name: LossName
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9:@()._/-]*$")] | None = None
     fit: Name | None = None
-    exponent: Finite | None = None
+    exponent: Finite | Literal["log"] | None = None
     bound: Literal["equal", "at-most"] = "equal"
     constant: Positive | Literal["predicted"] | None = None
     at: Literal["all", "rule", "best"] = "all"

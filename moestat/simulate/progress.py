@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+
+from .scenario import Cell
 
 
 @dataclass
@@ -21,6 +24,13 @@ class Progress:
     """Seconds and work done when every worker had compiled its code: what is left is predicted from there."""
     by_n: dict[int, list[int]] = field(default_factory=dict)
     """Sample size -> [cells done, cells in all]."""
+
+    def expect(self, cells: Sequence[Cell], cost: Callable[[Cell], float]) -> None:
+        """Count cells that are now to be done."""
+        self.total += len(cells)
+        self.work_total += sum(map(cost, cells))
+        for cell in cells:
+            self.by_n.setdefault(cell.n, [0, 0])[1] += 1
 
     @property
     def rate(self) -> float:

@@ -3,42 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .lines import CENTRES, Statistic, lack_of_fit_test, line, resampled, slope_interval, standard_error, trimmed
+from .lines import Statistic
+from .points import LogMeans, RatePoint, log_means, select, share_error, summarise
+from .regimes import RegimeComparison, regimes_of
+from .regression import Line, regress
+from .verdicts import MIN_POINTS, Bound, Theory, Verdict, against, exponent_of, judge, measure_of
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.float64]
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["RateEstimate", "RatePoint", "Statistic", "estimate_rate"]
 
-Verdict = Literal["consistent", "faster", "slower", "not asymptotic yet", "uncertified", "no theory"]
-MIN_POINTS = 3
 MIN_FREEDOM = 10  # replicates beyond the first, over all sizes: with fewer the Student factor outgrows the slope
-LACK_OF_FIT = 0.01
-
-
-@dataclass(frozen=True)
-class RatePoint:
-    """Summary of one sample size; each centre has its Monte-Carlo standard error."""
-
-    n: int
-    cells: int
-    failures: int
-    uncertified: int
-    active: float
-    mean: float
-    mean_se: float
-    median: float
-    median_se: float
-    trimmed: float
-    trimmed_se: float
 
 
 @dataclass(frozen=True)
@@ -49,13 +32,14 @@ class RateEstimate:
     ----------
     loss, fit : str
     slope, intercept : float
-        Of log statistic on log n over ``n_used``; NaN if withheld.
-    ci : (float, float)
-        Bootstrap over replicates inside each n.
-    theory : float or None
+        Of log statistic on log n (on log log n if the theory is ``log``) over ``n_used``; NaN if withheld.
+    slope_se, ci : float, (float, float)
+        Standard error and interval, by bootstrap over replicates inside each n.
+    theory : float, "log" or None
     bound : {"equal", "at-most"}
     verdict : str
-        ``consistent``, ``faster``, ``slower``, ``not asymptotic yet``, ``uncertified`` or ``no theory``.
+        ``consistent``, ``faster``, ``slower``, ``not identified`` (the theorem's exponent is 0, and the slope about 0),
+        ``not asymptotic yet``, ``uncertified`` or ``no theory``.
     n_cells, uncertified, failures : int
         Cells in all; those without a certificate (failures among them).
     points : tuple of RatePoint
@@ -70,6 +54,8 @@ class RateEstimate:
     predicted_constant : float or None
     larger : (int, float, float) or None
         Smallest n of the larger half of ``n_used``, and the slope's interval over it.
+    regimes : RegimeComparison or None
+        Which of the theory's rates the points follow; None with fewer than three sizes.
     """
 
     loss: str
@@ -78,8 +64,8 @@ class RateEstimate:
     slope: float
     intercept: float
     ci: tuple[float, float]
-    theory: float | None
-    bound: Literal["equal", "at-most"]
+    theory: Theory | None
+    bound: Bound
     verdict: Verdict
     n_cells: int
     uncertified: int
@@ -94,13 +80,40 @@ class RateEstimate:
     predicted_constant: float | None = None
     predicted_constant_se: float = 0.0
     larger: tuple[int, float, float] | None = None
+    slope_se: float = math.nan
+    regimes: RegimeComparison | None = None
+
+    @property
+    def certified(self) -> tuple[float, float]:
+        """Share of certified cells and its standard error."""
+        count = self.n_cells - self.uncertified
+        return count / self.n_cells, share_error(count, self.n_cells)
+
+    @property
+    def at_bound(self) -> tuple[float, float]:
+        """Share of cells with a parameter at a bound, over all sizes, and its standard error."""
+        total = sum(p.cells for p in self.points)
+        count = round(sum(p.active * p.cells for p in self.points))
+        return (count / total, share_error(count, total)) if total else (math.nan, math.nan)
+
+    def line(self, n: ArrayLike) -> NDArray[np.float64]:
+        """The fitted line at sample sizes ``n``."""
+        values: NDArray[np.float64] = np.exp(self.intercept) * measure_of(n, self.theory) ** self.slope
+        return values
+
+    def law(self, n: ArrayLike) -> NDArray[np.float64]:
+        """The theorem's rate at sample sizes ``n``, up to its constant; ValueError if there is no theorem."""
+        if self.theory is None:
+            raise ValueError(f"no theory is declared for {self.loss}")
+        return measure_of(n, self.theory) ** exponent_of(self.theory)
 
     @property
     def settles(self) -> bool:
         """Whether the larger sizes agree with the theorem though all sizes together do not."""
         if self.verdict != "not asymptotic yet" or self.larger is None or self.theory is None:
             return False
-        return _against(self.larger[1:], self.theory, self.bound) == "consistent"
+        verdict = against(self.larger[1:], exponent_of(self.theory), self.bound)
+        return verdict in ("consistent", "not identified")
 
     @property
     def constant_agrees(self) -> bool | None:
@@ -129,31 +142,11 @@ class RateEstimate:
         return {
             "slope": number(self.slope),
             "ci": [number(self.ci[0]), number(self.ci[1])],
-            "theory": number(self.theory),
+            "theory": self.theory if self.theory == "log" else number(self.theory),
             "verdict": self.verdict,
             "n_cells": self.n_cells,
             "uncertified": self.uncertified,
         }
-
-
-def _verdict(
-    ci: tuple[float, float], upper: tuple[float, float] | None, theory: float | None, bound: str, p: float, points: int
-) -> Verdict:
-    """Compare an interval with the theorem; a contradiction must hold over the larger half of the sizes (``upper``), too."""
-    if theory is None:
-        return "no theory"
-    if points < MIN_POINTS or (math.isfinite(p) and p < LACK_OF_FIT):
-        return "not asymptotic yet"
-    verdict = _against(ci, theory, bound)
-    if verdict != "consistent" and upper is not None and _against(upper, theory, bound) != verdict:
-        return "not asymptotic yet"
-    return verdict
-
-
-def _against(ci: tuple[float, float], theory: float, bound: str) -> Verdict:
-    if ci[0] > theory:
-        return "slower"
-    return "faster" if ci[1] < theory and bound == "equal" else "consistent"
 
 
 def estimate_rate(
@@ -161,8 +154,8 @@ def estimate_rate(
     loss: str,
     *,
     fit: str | None = None,
-    theory: float | None = None,
-    bound: Literal["equal", "at-most"] = "equal",
+    theory: Theory | None = None,
+    bound: Bound = "equal",
     statistic: Statistic = "mean",
     predicted_constant: float | None = None,
     level: float = 0.95,
@@ -186,8 +179,9 @@ def estimate_rate(
         ``active_bounds``). Failed cells are those with NaN as value.
     loss : str
         Name of the loss.
-    theory : float, optional
-        The theorem's exponent of n.
+    theory : float or "log", optional
+        The theorem's exponent of n. 0: the loss does not vanish, what it compares is not identified. ``log``: it vanishes as
+        1 / log n; slopes are then those in log log n.
     bound : {"equal", "at-most"}
         ``at-most``: the exponent bounds the error from above, a steeper slope agrees.
     statistic : {"mean", "median", "trimmed"}
@@ -214,98 +208,57 @@ def estimate_rate(
     >>> rate.verdict, bool(abs(rate.slope + 0.5) < 0.05)
     ('consistent', True)
     """
-    chosen = frame
-    if "loss" in frame:
-        chosen = chosen[chosen["loss"] == loss]
-    if fit is not None and "fit" in frame:
-        chosen = chosen[chosen["fit"] == fit]
-    if chosen.empty:
-        raise ValueError(f"no records of loss {loss!r}" + (f" for fit {fit!r}" if fit else ""))
+    chosen = select(frame, loss, fit)
     rng = rng if rng is not None else np.random.default_rng(0)
-    certified = chosen["certified"].to_numpy(dtype=bool) if "certified" in chosen else np.ones(len(chosen), dtype=bool)
-    active = chosen["active_bounds"].to_numpy() > 0 if "active_bounds" in chosen else np.zeros(len(chosen), dtype=bool)
-    n_of, value = chosen["n"].to_numpy(dtype=int), chosen["value"].to_numpy(dtype=float)
-    certified = certified & np.isfinite(value)
-
-    points, copies, centres, cv2, reps = [], [], [], [], []
-    for n in sorted(set(n_of.tolist())):
-        here = n_of == n
-        good = value[here & np.isfinite(value)]
-        if good.size == 0:
-            continue
-        boot = {name: resampled(good, centre, n_boot, rng) for name, centre in CENTRES.items()}
-        points.append(
-            RatePoint(
-                n, int(here.sum()), int(here.sum()) - good.size, int((here & ~certified).sum()), float(active[here].mean()),
-                mean=float(good.mean()), mean_se=standard_error(good),
-                median=float(np.median(good)), median_se=float(boot["median"].std()),
-                trimmed=float(trimmed(good, 0)), trimmed_se=float(boot["trimmed"].std()),
-            )
-        )  # fmt: skip
-        centre = float(CENTRES[statistic](good, 0))
-        spread = standard_error(good) if statistic == "mean" else float(boot[statistic].std())
-        if good.size >= 2 and centre > 0:
-            centres.append((n, centre))
-            copies.append(boot[statistic])
-            cv2.append(spread**2 * good.size / centre**2)
-            reps.append(good.size)
-    n_cells, uncertified = len(chosen), int((~certified).sum())
+    points, copies = summarise(chosen, n_boot, rng)
+    failures = int((~np.isfinite(chosen["value"].to_numpy(dtype=float))).sum())
+    unseen = len(chosen) - sum(point.cells for point in points)  # at sizes where every cell failed
+    n_cells, uncertified = len(chosen), unseen + sum(point.uncertified for point in points)
+    means = log_means(points, statistic)
     base = RateEstimate(
         loss, fit or "", statistic, math.nan, math.nan, (math.nan, math.nan), theory, bound, "uncertified", n_cells,
-        uncertified, sum(point.failures for point in points), tuple(points), (), (), math.nan, (), math.nan, math.nan,
-        predicted_constant,
+        uncertified, failures, points, (), (), math.nan, (), math.nan, math.nan, predicted_constant,
     )  # fmt: skip
     if uncertified > (1 - min_certified) * n_cells and not allow_uncertified:
         return base
-    if len(centres) < 2:
+    if means.sizes.size < 2:
         return replace(base, verdict="not asymptotic yet" if theory is not None else "no theory")
-
-    sizes = np.array([n for n, _ in centres])
-    x, y = np.log(sizes), np.log([centre for _, centre in centres])
-    counts = np.array(reps, dtype=float)
-    own = np.maximum(cv2, 1e-24)
-    variance = (0.25 * own + 0.75 * own.mean()) / counts
-    first, freedom = 0, float((counts - 1).sum())
-    while (p := lack_of_fit_test(x[first:], y[first:], variance[first:], freedom)) < LACK_OF_FIT:
-        if x.size - first <= MIN_POINTS:
-            break
-        first += 1
-    weight = 1 / variance[first:]
-    slope, intercept = (float(v) for v in line(x[first:], y[first:], weight))
-    # a resampled centre is positive as long as the values are; guard the logarithm for few, tiny replicates
-    log_copies = np.log(np.maximum(np.stack(copies, axis=1), 1e-300))
-    # the same steadied variance as in the weights: replicates without an outlier would claim too much
-    log_copies = (y + (log_copies - y) * np.sqrt(variance * counts / own))[:, first:]
-
-    def interval(start: int) -> tuple[float, float]:
-        xs, w = x[first + start :], weight[start:]
-        here = float(line(xs, y[first + start :], w)[0])
-        copied = line(xs, log_copies[:, start:], w)[0]
-        return slope_interval(here, copied, level, float((counts[first + start :] - 1).sum()))
-
-    ci = interval(0)
-    half = (x.size - first) // 2
-    upper = interval(half) if half >= MIN_POINTS else None
-    local = tuple(
-        (int(sizes[i]), int(sizes[i + 1]), float((y[i + 1] - y[i]) / (x[i + 1] - x[i])),
-         float(np.sqrt(variance[i] + variance[i + 1]) / (x[i + 1] - x[i])))
-        for i in range(x.size - 1)
-    )  # fmt: skip
-    used = tuple(int(n) for n in sizes[first:])
+    boot = np.stack([copies[int(n)][statistic] for n in means.sizes], axis=1)
+    fitted = regress(means, boot, theory)
+    ci, used = fitted.interval(level), fitted.used
+    half = len(used) // 2
+    upper = regress(means, boot, theory, fitted.dropped + half).interval(level) if half >= MIN_POINTS else None
     constant, constant_se = _constant(points, used, theory)
     return replace(
-        base, slope=slope, intercept=intercept, ci=ci, verdict=_verdict(ci, upper, theory, bound, p, len(used)),
-        n_used=used, n_dropped=tuple(int(n) for n in sizes[:first]), lack_of_fit=p, local_slopes=local,
-        constant=constant, constant_se=constant_se,
+        base, slope=fitted.slope, slope_se=fitted.standard_error, intercept=fitted.intercept, ci=ci,
+        verdict=judge(ci, upper, theory, bound, fitted.p_value, len(used)),
+        n_used=used, n_dropped=tuple(int(n) for n in means.sizes[: fitted.dropped]), lack_of_fit=fitted.p_value,
+        local_slopes=_local_slopes(fitted, theory), constant=constant, constant_se=constant_se,
         larger=None if upper is None else (used[half], *upper),
+        regimes=_regimes(means, fitted.dropped),
     )  # fmt: skip
 
 
-def _constant(points: list[RatePoint], used: tuple[int, ...], theory: float | None) -> tuple[float, float]:
+def _regimes(means: LogMeans, first: int) -> RegimeComparison | None:
+    chosen = means.from_(first)
+    return regimes_of(chosen) if chosen.sizes.size >= MIN_POINTS else None
+
+
+def _local_slopes(fitted: Line, theory: Theory | None) -> tuple[tuple[int, int, float, float], ...]:
+    means = fitted.means
+    step = np.diff(np.log(measure_of(means.sizes, theory)))
+    slopes = np.diff(means.log) / step
+    errors = np.sqrt(means.variance[1:] + means.variance[:-1]) / step
+    rows = zip(means.sizes[:-1].tolist(), means.sizes[1:].tolist(), slopes.tolist(), errors.tolist(), strict=True)
+    return tuple(rows)
+
+
+def _constant(points: Sequence[RatePoint], used: tuple[int, ...], theory: Theory | None) -> tuple[float, float]:
     if theory is None:
         return math.nan, math.nan
     larger = set(used[len(used) // 2 :])
     rows = [(p.mean, p.mean_se, p.n, p.cells - p.failures) for p in points if p.n in larger]
     mean, error, n, reps = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
-    scale = reps / reps.sum() * n**-theory  # weights by replicates: estimated variances would favour small means
+    # weights by replicates: estimated variances would favour small means
+    scale = reps / reps.sum() * measure_of(n, theory) ** -exponent_of(theory)
     return float(scale @ mean), float(np.sqrt(scale**2 @ error**2))

@@ -10,10 +10,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COLUMNS", "DETERMINISTIC", "KEY", "canonical", "digest", "frame_of", "rows_of", "typed"]
+__all__ = [
+    "CELL_KEY",
+    "COLUMNS",
+    "DETERMINISTIC",
+    "FAILURES",
+    "KEY",
+    "canonical",
+    "digest",
+    "frame_of",
+    "rows_of",
+    "typed",
+]
 
-KEY = ("fit", "n_experts", "n", "rep", "loss")
-# column -> SQL type; ``seconds`` is the only one that differs between two runs of the same cell
+CELL_KEY = ("fit", "n_experts", "n", "rep")
+KEY = (*CELL_KEY, "loss")
+# column -> SQL type; ``seconds`` differs between two runs of the same cell, ``engine`` is empty for `run_cell`
 COLUMNS: dict[str, str] = {
     "scenario": "VARCHAR",
     "fit": "VARCHAR",
@@ -35,8 +47,12 @@ COLUMNS: dict[str, str] = {
     "data_crc": "BIGINT",
     "message": "VARCHAR",
     "traceback": "VARCHAR",
+    "engine": "VARCHAR",
 }
-DETERMINISTIC = tuple(name for name in COLUMNS if name not in ("seconds", "traceback"))
+FAILURES = ("failed", "crashed", "timeout")
+"""Statuses of cells without a result: an error, a worker that died, the limit on a cell's time."""
+DETERMINISTIC = tuple(name for name in COLUMNS if name not in ("seconds", "traceback", "engine"))
+_DEFAULTS = {"engine": ""}  # rows and parts without them are read
 _DTYPES = {"VARCHAR": "object", "BIGINT": "int64", "DOUBLE": "float64", "BOOLEAN": "bool"}
 
 
@@ -44,7 +60,7 @@ def frame_of(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Rows as a frame with the columns and types of the records."""
     import pandas as pd
 
-    rows = list(rows)
+    rows = [_DEFAULTS | dict(row) for row in rows]
     columns = {name: pd.Series([row[name] for row in rows], dtype=_DTYPES[sql]) for name, sql in COLUMNS.items()}
     return pd.DataFrame(columns)
 
@@ -53,6 +69,9 @@ def typed(frame: pd.DataFrame) -> pd.DataFrame:
     """A frame that was read back, with the columns and types of the records; KeyError if a column lacks."""
     import pandas as pd
 
+    frame = frame.assign(
+        **{name: frame[name].fillna(value) if name in frame else value for name, value in _DEFAULTS.items()}
+    )
     columns: dict[str, Any] = {name: frame[name] for name in COLUMNS}
     return pd.DataFrame({name: columns[name].astype(_DTYPES[sql]) for name, sql in COLUMNS.items()})
 
@@ -68,17 +87,32 @@ def canonical(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.sort_values(list(KEY), kind="stable").reset_index(drop=True)
 
 
+def once_a_cell(frame: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Every cell from one source, by the column ``source``: a result before a failure, then the first in order."""
+    if not frame.duplicated(list(KEY)).any():
+        return frame
+    failed = frame["status"].isin(FAILURES).groupby([frame[key] for key in (*CELL_KEY, source)]).transform("any")
+    ranked = frame.assign(failed=failed).sort_values(["failed", source], kind="stable")
+    best = ranked.drop_duplicates(list(CELL_KEY))[[*CELL_KEY, source]]
+    return frame.merge(best, on=[*CELL_KEY, source]).drop_duplicates(list(KEY))
+
+
 def digest(frame: pd.DataFrame) -> str:
     """Hash of the deterministic columns in canonical order; doubles enter with all their bits.
 
     Two runs of the same scenario and sizes have the same digest, whatever the number of workers, the order of the
     work, and interruptions.
     """
-    hasher = hashlib.blake2b(digest_size=16)
     ordered = canonical(frame)
+    return stored_digest({name: ordered[name].tolist() for name in DETERMINISTIC})
+
+
+def stored_digest(columns: Mapping[str, list[Any]]) -> str:
+    """The digest of columns that are in canonical order already, as in a part."""
+    hasher = hashlib.blake2b(digest_size=16)
     for name in DETERMINISTIC:
         hasher.update(name.encode())
-        for value in ordered[name].tolist():
+        for value in columns[name]:
             if COLUMNS[name] == "DOUBLE":
                 number = float("nan") if value is None else float(value)
                 hasher.update(b"nan" if number != number else struct.pack("<d", number))

@@ -1,40 +1,31 @@
-"""Run the cells of a scenario on several processes; resume, retry after dead workers, stop cleanly."""
+"""Run the cells of a scenario, or take a run up where it stopped."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from .chunks import Compute
+from .executors import make_executor
 from .library import load_scenario
+from .loop import Interrupted, Loop, TimeIsUp, signals_interrupt
+from .parts import Preset
+from .plan import deal, more_replicates, planned_cells
 from .progress import Progress
+from .records import CELL_KEY
 from .scenario import Cell, Scenario
 from .store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Interrupted", "Progress", "Run", "run"]
+__all__ = ["Interrupted", "Progress", "Run", "TimeIsUp", "run"]
 
-Rows = list[dict[str, Any]]
-Compute = Callable[[Scenario, Cell], Rows]
-Flying = dict[Future[tuple[Rows, float]], list[Cell]]
-CHUNK_SECONDS = 3.0
-_ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
-)
-
-
-class Interrupted(KeyboardInterrupt):
-    """The run was stopped from outside; all finished chunks are on disk."""
+PRESETS = ("smoke", "quick", "full")
+CAP_FACTOR = 10  # replicates at most, in multiples of the preset's, when only a standard error is asked for
 
 
 @dataclass(frozen=True)
@@ -60,181 +51,11 @@ class Run:
         planned = store.planned(frame)
         return len(planned) - len(store.missing(planned, frame)), len(planned)
 
-
-class _Queue:
-    """Pending cells, longest first, handed out in chunks of about ``CHUNK_SECONDS``."""
-
-    def __init__(self, scenario: Scenario, cells: list[Cell]) -> None:
-        self.scenario = scenario
-        self.pending: dict[tuple[str, int, int], list[Cell]] = {}
-        for cell in sorted(cells, key=lambda c: (-scenario.cost(c), c)):
-            self.pending.setdefault((cell.fit, cell.n_experts, cell.n), []).append(cell)
-        self.suspects: list[Cell] = []
-        self.speed: dict[tuple[str, int, int], float] = {}
-
-    def __len__(self) -> int:
-        return len(self.suspects) + sum(map(len, self.pending.values()))
-
-    def take(self, jobs: int) -> list[Cell]:
-        """The next chunk: cells of one fit and one n; a single cell while its duration is unknown."""
-        key = next(iter(self.pending))
-        cells = self.pending[key]
-        per_cell = self.speed.get(key)
-        size = 1 if per_cell is None else max(1, int(CHUNK_SECONDS / max(per_cell, 1e-4)))
-        size = min(size, max(1, -(-len(cells) // jobs)))
-        chunk, rest = cells[:size], cells[size:]
-        if rest:
-            self.pending[key] = rest
-        else:
-            del self.pending[key]
-        return chunk
-
-    def give_back(self, chunk: list[Cell]) -> None:
-        key = (chunk[0].fit, chunk[0].n_experts, chunk[0].n)
-        self.pending[key] = chunk + self.pending.get(key, [])
-
-    def learn(self, chunk: list[Cell], seconds: float) -> None:
-        self.speed[(chunk[0].fit, chunk[0].n_experts, chunk[0].n)] = seconds / len(chunk)
-
-
-def _compute_chunk(compute: Compute, scenario: Scenario, chunk: list[Cell]) -> tuple[Rows, float]:
-    start = time.perf_counter()
-    rows = [row for cell in chunk for row in compute(scenario, cell)]
-    return rows, time.perf_counter() - start
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what a Ctrl-C means
-
-
-def _new_executor(jobs: int) -> Executor:
-    from joblib.externals.loky import ProcessPoolExecutor
-
-    pool: Executor = ProcessPoolExecutor(max_workers=jobs, env=_ONE_THREAD, initializer=_start_worker, timeout=600)
-    return pool
-
-
-def _stop(executor: Executor) -> None:
-    executor.shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]
-
-
-@contextlib.contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM ends the run as Ctrl-C does (only the main thread may set handlers)."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(signum: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-class _Loop:
-    """Submit chunks, write what comes back, survive dying workers.
-
-    When a worker dies, every chunk in flight is suspect. Suspects are run again one cell at a time with nothing else
-    in flight, so that a death names its cell; a cell that kills its worker twice in this way is recorded as crashed.
-    """
-
-    def __init__(
-        self, scenario: Scenario, store: Store, queue: _Queue, progress: Progress, report: Callable[[Progress], None],
-        compute: Compute, jobs: int,
-    ) -> None:  # fmt: skip
-        self.scenario, self.store, self.queue, self.progress = scenario, store, queue, progress
-        self.report, self.compute, self.jobs = report, compute, jobs
-        self.began = time.monotonic()
-
-    def record(self, chunk: list[Cell], rows: Rows) -> None:
-        self.store.write(rows)
-        progress = self.progress
-        first_rows = {(row["fit"], row["n_experts"], row["n"], row["rep"]): row for row in rows}
-        progress.failures += sum(row["status"] in ("failed", "crashed") for row in first_rows.values())
-        progress.uncertified += sum(not row["certified"] for row in first_rows.values())
-        for cell in chunk:
-            progress.done += 1
-            progress.work_done += self.scenario.cost(cell)
-            progress.by_n[cell.n][0] += 1
-        progress.seconds = time.monotonic() - self.began
-        if progress.warm is None and progress.done >= max(3, self.jobs):
-            progress.warm = (progress.seconds, progress.work_done)
-        self.report(progress)
-
-    def serial(self) -> None:
-        from threadpoolctl import threadpool_limits
-
-        with threadpool_limits(1):  # sums must not depend on the number of threads
-            while len(self.queue):
-                chunk = self.queue.take(1)
-                rows, seconds = _compute_chunk(self.compute, self.scenario, chunk)
-                self.queue.learn(chunk, seconds)
-                self.record(chunk, rows)
-
-    def parallel(self) -> None:
-        executor = _new_executor(self.jobs)
-        flying: Flying = {}
-        deaths: dict[Cell, int] = {}
-        try:
-            while len(self.queue) or flying:
-                healthy = self._submit(executor, flying)
-                finished, _ = wait(flying, return_when=FIRST_COMPLETED)
-                broken = self._collect(finished, flying)
-                if broken or not healthy:
-                    self._collect({future for future in flying if future.done()}, flying, broken)
-                    suspects = [cell for chunk in [*broken, *flying.values()] for cell in chunk]
-                    flying.clear()
-                    _stop(executor)
-                    executor = _new_executor(self.jobs)
-                    self._judge(suspects, deaths)
-        except KeyboardInterrupt:
-            self._collect({future for future in flying if future.done()}, flying)
-            raise
-        finally:
-            _stop(executor)
-
-    def _submit(self, executor: Executor, flying: Flying) -> bool:
-        """Keep the workers busy; False if the pool turned out to be dead."""
-        queue = self.queue
-        while len(flying) < (1 if queue.suspects else self.jobs + 1) and len(queue):
-            chunk = [queue.suspects.pop(0)] if queue.suspects else queue.take(self.jobs)
-            try:
-                flying[executor.submit(_compute_chunk, self.compute, self.scenario, chunk)] = chunk
-            except BrokenProcessPool:
-                queue.give_back(chunk)
-                return False
-        return True
-
-    def _collect(
-        self, finished: set[Future[tuple[Rows, float]]], flying: Flying, broken: list[list[Cell]] | None = None
-    ) -> list[list[Cell]]:
-        """Record what finished; return the chunks whose worker died."""
-        broken = [] if broken is None else broken
-        for future in finished:
-            chunk = flying.pop(future)
-            try:
-                rows, seconds = future.result()
-            except BrokenProcessPool:
-                broken.append(chunk)
-                continue
-            self.queue.learn(chunk, seconds)
-            self.record(chunk, rows)
-        return broken
-
-    def _judge(self, suspects: list[Cell], deaths: dict[Cell, int]) -> None:
-        if len(suspects) == 1:
-            cell = suspects[0]
-            deaths[cell] = deaths.get(cell, 0) + 1
-            if deaths[cell] >= 2:
-                from .cells import failed_rows
-
-                self.record([cell], failed_rows(self.scenario, cell, "crashed", "the worker process died twice"))
-                return
-        self.queue.suspects[:0] = suspects
+    def of_shard(self, frame: pd.DataFrame, shard: tuple[int, int]) -> pd.DataFrame:
+        """The records of ``frame`` that belong to shard (i, N)."""
+        mine = {astuple(cell) for cell in deal(self.scenario, Store(self.path).planned(frame), shard)}
+        keys = zip(*(frame[key] for key in CELL_KEY), strict=True)
+        return frame.loc[[label for label, key in zip(frame.index, keys, strict=True) if key in mine]]
 
 
 def run(
@@ -247,11 +68,20 @@ def run(
     out: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     compute: Compute | None = None,
+    executor: str | None = None,
+    device: str = "cpu",
+    address: str | None = None,
+    cell_timeout: float | None = None,
+    shard: tuple[int, int] | None = None,
+    max_time: float | None = None,
+    target_se: float | None = None,
+    retry: bool = False,
 ) -> Run:
     """Run a scenario, or take it up where it stopped.
 
     Cells that the folder holds already are not computed again: the same call resumes an interrupted run, more
-    replicates or sample sizes extend it.
+    replicates or sample sizes extend it. The records do not depend on executor, number of workers, order, shards and
+    interruptions, bit for bit; only ``batched`` has arithmetic of its own.
 
     Parameters
     ----------
@@ -260,13 +90,31 @@ def run(
     preset : {"smoke", "quick", "full"}
         Sample sizes and replicates; ``n_grid`` and ``reps`` override them.
     jobs : int, optional
-        Worker processes, one thread each; default: all cores this process may use. 1 computes in this process.
+        Workers, one thread each; default: all cores this process may use. 1 computes in this process.
     out : path, optional
         Folder of the run; default ``moestat-runs/<scenario>-<preset>``.
     progress : callable, optional
         Called with a `Progress` after every chunk.
     compute : callable, optional
         ``compute(scenario, cell) -> rows``, in place of `run_cell`.
+    executor : {"serial", "processes", "dask", "batched"}, optional
+        Where cells are computed; default: worker processes, or this process if ``jobs`` is 1.
+    device : str
+        Of ``batched``: "cpu" or "cuda".
+    address : str, optional
+        Of ``dask``: a scheduler's address; default: a cluster on this machine.
+    cell_timeout : float, optional
+        Seconds that a cell may take. Its worker is ended and replaced; after the second time the cell is recorded
+        as ``timeout``.
+    shard : (int, int), optional
+        (i, N): only the i-th of N equal parts of the cells, for job arrays; see `moestat.simulate.plan.deal`.
+    max_time : float, optional
+        Seconds after which the run stops. Chunks in flight are given up.
+    target_se : float, optional
+        Replicates are added until the standard error of the log mean loss is below it at every n, for every loss
+        with an exponent. ``reps`` is then the most that are made (default: ten times the preset's).
+    retry : bool
+        Whether cells that failed, crashed or timed out are computed again.
 
     Returns
     -------
@@ -276,51 +124,86 @@ def run(
     ------
     Interrupted
         On Ctrl-C or SIGTERM, after all finished chunks were written. The same call resumes.
+    TimeIsUp
+        An `Interrupted`: after ``max_time``.
     ChangedScenarioError
         If the folder holds records of another declaration.
+    WriteError
+        If records cannot be written, as on a full disk; the folder stays intact.
     ValueError
-        If the preset is unknown, or a number is out of range.
+        If the preset or executor is unknown, or a number is out of range.
     """
+    began = time.monotonic()
     chosen = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
-    if preset not in ("smoke", "quick", "full"):
+    if preset not in PRESETS:
         raise ValueError(f"preset must be smoke, quick or full, got {preset!r}")
-    settings = getattr(chosen.presets, preset)
-    grid = sorted(set(settings.n if n_grid is None else n_grid))
-    replicates = settings.reps if reps is None else reps
-    workers = _available_cores() if jobs is None else jobs
-    if not grid or grid[0] < 2 or replicates < 1 or workers < 1:
-        raise ValueError(f"need n >= 2, reps >= 1 and jobs >= 1, got n={grid}, reps={replicates}, jobs={workers}")
+    if jobs is not None and jobs < 1:
+        raise ValueError(f"need jobs >= 1, got {jobs}")
+    for name, value in (("cell_timeout", cell_timeout), ("max_time", max_time), ("target_se", target_se)):
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}")
+    if target_se is not None and shard is not None:
+        raise ValueError("target_se needs the replicates of all shards; give shards a fixed number of replicates")
+    settings: Preset = getattr(chosen.presets, preset)
+    planned, cap = _first_plan(settings, n_grid, reps, target_se)
     if compute is None:
         from .cells import run_cell
 
         compute = run_cell
     store = Store(out if out is not None else Path("moestat-runs") / f"{chosen.id}-{preset}")
-    store.open(chosen, grid, replicates, settings.max_experts)
+    store.open(chosen, planned, settings.max_experts)
     recorded, damaged = store.read()
     store.set_aside(damaged)
-    cells = chosen.cells(grid, replicates, settings.max_experts)
-    todo = store.missing(cells, recorded)
-    state = Progress(
-        total=len(todo), recorded=len(cells) - len(todo), work_total=sum(map(chosen.cost, todo)),
-        by_n={n: [0, sum(cell.n == n for cell in todo)] for n in grid},
-    )  # fmt: skip
+
+    def missing(again: bool = False) -> tuple[list[Cell], int]:
+        cells = planned_cells(chosen, planned, settings.max_experts)
+        cells = cells if shard is None else deal(chosen, cells, shard)
+        return store.missing(cells, recorded, failed=again), len(cells)
+
+    todo, total = missing(retry)
+    state = Progress(total=0, recorded=total - len(todo), by_n={n: [0, 0] for n in planned})
     report = progress or (lambda _: None)
-    report(state)
-    if todo:
-        workers = min(workers, len(todo))
-        loop = _Loop(chosen, store, _Queue(chosen, todo), state, report, compute, workers)
-        with _sigterm_interrupts():
-            try:
-                if workers == 1:
-                    loop.serial()
-                else:
-                    loop.parallel()
-            except KeyboardInterrupt:
-                raise Interrupted(f"{state.done} of {state.total} cells done") from None
-    return Run(store.path, chosen, len(todo))
+    if not todo and target_se is None:
+        report(state)
+        return Run(store.path, chosen)
+    engine = make_executor(
+        executor, compute, chosen, jobs=jobs, limit=cell_timeout, device=device, address=address,
+        work=len(todo) if target_se is None else None,
+    )  # fmt: skip
+    deadline = None if max_time is None else began + max_time
+    loop = Loop(chosen, store, engine, state, report, limit=cell_timeout, deadline=deadline)
+    with signals_interrupt():
+        try:
+            while True:
+                state.expect(todo, chosen.cost)
+                report(state)
+                loop.run(todo)
+                if target_se is None:
+                    break
+                recorded = store.read()[0]
+                grown = more_replicates(recorded, chosen, planned, target_se, cap)
+                if grown == planned:
+                    break
+                planned = grown
+                store.open(chosen, planned, settings.max_experts)
+                todo, _ = missing()
+        except KeyboardInterrupt as stop:
+            kind, what = (TimeIsUp, "Time is up") if isinstance(stop, TimeIsUp) else (Interrupted, "Interrupted")
+            raise kind(f"{what}: {state.done} of {state.total} cells done") from None
+        finally:
+            engine.close()
+    return Run(store.path, chosen, state.done)
 
 
-def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _first_plan(
+    settings: Preset, n_grid: list[int] | None, reps: int | None, target_se: float | None
+) -> tuple[dict[int, int], int]:
+    """Replicates at each n to begin with, and the most that there may be."""
+    grid = sorted(set(settings.n if n_grid is None else n_grid))
+    count = settings.reps if reps is None else reps
+    if not grid or grid[0] < 2 or count < 1:
+        raise ValueError(f"need n >= 2 and reps >= 1, got n={grid}, reps={count}")
+    if target_se is None:
+        return dict.fromkeys(grid, count), count
+    cap = CAP_FACTOR * count if reps is None else reps
+    return dict.fromkeys(grid, min(settings.reps, cap)), cap

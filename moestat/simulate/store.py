@@ -7,23 +7,27 @@ import json
 import os
 import platform
 import sys
+import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .files import PART, read_parts, write_table, write_text
 from .library import parse_scenario
-from .records import COLUMNS, KEY, canonical, digest, frame_of, typed
+from .plan import planned_cells
+from .records import CELL_KEY, FAILURES, canonical, digest, frame_of, once_a_cell
 from .scenario import Cell, Scenario
 from .seeds import SCHEME
 
 if TYPE_CHECKING:
-    import duckdb
     import pandas as pd
 
 __all__ = ["ChangedScenarioError", "Store"]
 
 FORMAT = 1
+STALE = 3600.0  # seconds after which a half-written file has no writer any more
 
 
 class ChangedScenarioError(ValueError):
@@ -39,27 +43,6 @@ def _differences(old: Any, new: Any, place: str = "") -> Iterator[str]:
             yield from _differences(a, b, f"{place}[{i}]")
     elif old != new:
         yield f"{place}: recorded {old!r}, now {new!r}"
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-@contextlib.contextmanager
-def _database() -> Iterator[duckdb.DuckDBPyConnection]:
-    import duckdb
-
-    connection = duckdb.connect(":memory:", config={"threads": 1})
-    try:
-        yield connection
-    finally:
-        connection.close()
 
 
 class Store:
@@ -95,20 +78,29 @@ class Store:
         """The scenario as it was recorded."""
         return parse_scenario(self.manifest()["scenario"], str(self.manifest_path))
 
+    def plan(self) -> tuple[dict[int, int], int | None]:
+        """Replicates at each n, and the limit on the number of experts, that the last call of `run` asked for."""
+        manifest = self.manifest()
+        reps = dict.fromkeys(manifest["n"], manifest["reps"])
+        reps |= {int(n): count for n, count in manifest.get("reps_by_n", {}).items()}
+        return reps, manifest.get("max_experts")
+
     def planned(self, frame: pd.DataFrame) -> list[Cell]:
         """The cells that the last call of `run` asked for; ``frame`` are the records."""
-        manifest = self.manifest()
-        # a manifest without a limit on the number of experts: no more than were recorded
-        limit = manifest.get("max_experts", None if frame.empty else int(frame["n_experts"].max()))
-        return self.scenario().cells(manifest["n"], manifest["reps"], limit)
+        reps, limit = self.plan()
+        if "max_experts" not in self.manifest() and not frame.empty:
+            limit = int(frame["n_experts"].max())  # as versions before wrote it: no more than were recorded
+        return planned_cells(self.scenario(), reps, limit)
 
-    def open(self, scenario: Scenario, n_grid: list[int], reps: int, max_experts: int | None = None) -> None:
-        """Create the folder, or take it up again.
+    def open(self, scenario: Scenario, reps: Mapping[int, int], max_experts: int | None = None) -> None:
+        """Create the folder, or take it up again; ``reps`` are the replicates at each n.
 
         Raises
         ------
         ChangedScenarioError
             If the folder belongs to a scenario with another declaration; the differences are shown.
+        WriteError
+            If the manifest cannot be written.
         """
         if self.manifest_path.exists():
             recorded = self.scenario()
@@ -121,39 +113,35 @@ class Store:
                     "Give another folder with --out, or remove this one."
                 )
         for leftover in self.path.glob("parts/**/*.tmp"):
-            leftover.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                if time.time() - leftover.stat().st_mtime > STALE:  # a younger one may belong to a living writer
+                    leftover.unlink()
         manifest = {
             "format": FORMAT,
             "fingerprint": scenario.fingerprint(),
             "seed_scheme": SCHEME,
-            "n": list(n_grid),
-            "reps": reps,
+            "n": sorted(reps),
+            "reps": min(reps.values()),
             "max_experts": max_experts,
             "scenario": scenario.model_dump(mode="json", exclude_none=True),
         }
-        _write_atomically(self.manifest_path, json.dumps(manifest, indent=1) + "\n")
+        if len(set(reps.values())) > 1:
+            manifest["reps_by_n"] = {str(n): count for n, count in reps.items()}
+        write_text(self.manifest_path, json.dumps(manifest, indent=1) + "\n")
         environment = json.dumps(_environment(), indent=1) + "\n"
-        _write_atomically(self.path / "env" / f"{platform.node()}-{os.getpid()}.json", environment)
+        write_text(self.path / "env" / f"{platform.node()}-{os.getpid()}.json", environment)
 
     def write(self, rows: list[dict[str, Any]]) -> Path:
         """Write the rows of one chunk (one fit, one number of experts, one n) as a part."""
-        frame = canonical(frame_of(rows))
-        first = rows[0]
-        reps = frame["rep"]
+        return self.write_frame(frame_of(rows))
+
+    def write_frame(self, frame: pd.DataFrame) -> Path:
+        """Write records of one fit, one number of experts and one n as a part."""
+        frame = canonical(frame)
+        first, reps = frame.iloc[0], frame["rep"]
         folder = self.path / "parts" / f"{first['fit']}-m{first['n_experts']}" / f"n={first['n']:07d}"
-        folder.mkdir(parents=True, exist_ok=True)
         part = folder / f"r{int(reps.min()):06d}-{int(reps.max()):06d}-{uuid.uuid4().hex[:8]}.parquet"
-        temporary = part.with_name(f"{part.name}.{os.getpid()}.tmp")
-        columns = ", ".join(f"CAST({name} AS {sql}) AS {name}" for name, sql in COLUMNS.items())
-        with _database() as connection:
-            connection.register("chunk", frame)
-            connection.execute(
-                f"COPY (SELECT {columns} FROM chunk) TO '{_quoted(temporary)}' "
-                f"(FORMAT parquet, COMPRESSION zstd, KV_METADATA {{digest: '{digest(frame)}'}})"
-            )
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(part)
+        write_table(frame, part, digest=digest(frame))
         return part
 
     def read(self) -> tuple[pd.DataFrame, list[Path]]:
@@ -162,45 +150,23 @@ class Store:
         Every part carries the digest of its content, so that a damaged part is found even if it can be parsed. A
         cell that is in two parts (a resume beside a writer that was still running) is taken once.
         """
-        import duckdb
-        import pandas as pd
-
-        frames, damaged = [], []
-        with _database() as connection:
-            for part in sorted(self.path.glob("parts/*/*/*.parquet")):
-                try:
-                    stored = connection.execute(
-                        f"SELECT value FROM parquet_kv_metadata('{_quoted(part)}') WHERE key = 'digest'"
-                    ).fetchone()
-                    frame = connection.execute(f"SELECT * FROM read_parquet('{_quoted(part)}')").df()
-                    frame = typed(frame)
-                    intact = stored is not None and bytes(stored[0]).decode() == digest(frame)
-                except (duckdb.Error, KeyError, ValueError, TypeError, OSError):
-                    intact = False
-                if intact:
-                    frames.append(frame)
-                else:
-                    damaged.append(part)
-        if not frames:
-            return frame_of([]), damaged
-        whole = pd.concat(frames, ignore_index=True).drop_duplicates(list(KEY))
-        return canonical(whole), damaged
+        frame, damaged = read_parts(sorted(self.path.glob("parts/*/*/*.parquet")))
+        return canonical(once_a_cell(frame, PART).drop(columns=PART)), damaged
 
     def set_aside(self, parts: Iterable[Path]) -> None:
         """Move damaged parts out of the way, so that their cells are computed again."""
         for part in parts:
             target = self.path / "set-aside" / f"{part.parent.parent.name}-{part.parent.name}-{part.name}"
             target.parent.mkdir(parents=True, exist_ok=True)
-            part.replace(target)
+            with contextlib.suppress(FileNotFoundError):  # another writer was faster
+                part.replace(target)
 
-    def missing(self, cells: Iterable[Cell], frame: pd.DataFrame) -> list[Cell]:
-        """The cells that have no records yet."""
-        done = set(zip(frame["fit"], frame["n_experts"], frame["n"], frame["rep"], strict=True))
-        return [cell for cell in cells if (cell.fit, cell.n_experts, cell.n, cell.rep) not in done]
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
+    def missing(self, cells: Iterable[Cell], frame: pd.DataFrame, failed: bool = False) -> list[Cell]:
+        """The cells that have no records yet; with ``failed`` also those that have no result."""
+        if failed and not frame.empty:
+            frame = frame[~frame["status"].isin(FAILURES).groupby([frame[key] for key in CELL_KEY]).transform("any")]
+        done = set(zip(*(frame[key] for key in CELL_KEY), strict=True))
+        return [cell for cell in cells if astuple(cell) not in done]
 
 
 def _environment() -> dict[str, Any]:

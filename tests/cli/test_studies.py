@@ -142,18 +142,18 @@ def test_failed_cells_give_exit_code_3_and_a_replay_line(moestat, tmp_path, monk
         "simulate", "softmax-gaussian-exact", "--n-grid", "100", "--reps", 2, "--jobs", 1, "--out", folder
     )
     assert code == 3
-    assert "2 cells failed; the first: RuntimeError: no luck" in err
-    assert f"moestat replay {folder} --n 100 --rep 0" in err
+    assert f"2 cells failed (moestat failures {folder}); most often: RuntimeError: no luck" in err
+    assert f"moestat replay {folder} --n 100 --rep 0 --fit k2 --experts 2" in err
     assert "uncertified" in out
 
 
 def test_interrupted_gives_130(moestat, tmp_path, monkeypatch):
-    import moestat.simulate.runner as runner
+    import moestat.simulate.executors as executors
 
     def stopped(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "_compute_chunk", stopped)
+    monkeypatch.setattr(executors, "compute_chunk", stopped)
     code, _, err = moestat("simulate", "softmax-gaussian-exact", "--jobs", 1, "--out", tmp_path / "run")
     assert code == 130
     assert "Run the same command to resume." in err

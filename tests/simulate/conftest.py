@@ -21,3 +21,14 @@ def _raw() -> dict[str, Any]:
 def raw(_raw: dict[str, Any]) -> dict[str, Any]:
     """The declaration of the exact-specified scenario, to be changed at will."""
     return copy.deepcopy(_raw)
+
+
+@pytest.fixture(scope="session")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Digest of the records of an undisturbed serial run of `fake.go`."""
+    from moestat.simulate.records import digest
+    from tests.simulate.fake import ROWS, go
+
+    frame = go(tmp_path_factory.mktemp("serial") / "run", executor="serial").frame()
+    assert len(frame) == ROWS
+    return digest(frame)

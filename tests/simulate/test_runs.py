@@ -5,36 +5,13 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 
 from moestat.simulate import ChangedScenarioError, Interrupted, Store, load_scenario, run
 from moestat.simulate.library import parse_scenario
 from moestat.simulate.records import digest
-from tests.simulate.fake import deadly_cell, quick_cell, slow_first
-
-GRID, REPS = [100, 200, 400], 12
-NAME = "softmax-gaussian-exact"
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def go(out: Path, **options):
-    return run(NAME, **({"n_grid": GRID, "reps": REPS, "jobs": 1, "out": out, "compute": quick_cell} | options))
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Digest of an undisturbed serial run."""
-    frame = go(tmp_path_factory.mktemp("serial") / "run").frame()
-    assert len(frame) == len(GRID) * REPS * 5
-    return digest(frame)
+from tests.simulate.fake import GRID, NAME, REPS, go, quick_cell, slow_first
 
 
 def test_parallel_equals_serial(tmp_path, expected):
@@ -126,14 +103,6 @@ def test_changed_scenario_is_refused_with_the_difference(tmp_path, raw):
         run(parse_scenario(raw), out=tmp_path / "run", compute=quick_cell)
 
 
-def test_a_cell_that_kills_its_worker_is_recorded_and_the_others_survive(tmp_path):
-    frame = go(tmp_path / "run", jobs=2, compute=deadly_cell).frame()
-    crashed = frame[frame["status"] == "crashed"]
-    assert {(n, rep) for n, rep in zip(crashed["n"], crashed["rep"], strict=True)} == {(200, 5)}
-    assert crashed["value"].isna().all()
-    assert len(frame) == len(GRID) * REPS * 5
-
-
 def test_interrupt_keeps_finished_chunks_and_resumes(tmp_path, expected):
     def stop_in_the_middle(progress):
         if progress.done >= 12:
@@ -148,54 +117,6 @@ def test_interrupt_keeps_finished_chunks_and_resumes(tmp_path, expected):
     assert digest(again.frame()) == expected
 
 
-_KILLED = """
-import sys
-from tests.simulate.fake import slow_cell
-from moestat.simulate import run
-run({name!r}, n_grid={grid}, reps={reps}, jobs={jobs}, out=sys.argv[1], compute=slow_cell)
-"""
-
-
-def _killed_runs(folder: Path, kills: int, jobs: int, seed: int, sig: int) -> tuple[int, str]:
-    """Kill the run ``kills`` times at random moments, then let it finish; the digest of the records."""
-    rng = random.Random(seed)
-    code = _KILLED.format(name=NAME, grid=GRID, reps=REPS, jobs=jobs)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
-    hit = 0
-    for _ in range(kills):
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, str(folder)], env=environment, cwd=ROOT, stderr=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + 60
-        start = len(list(folder.glob("parts/*/*/*")))
-        while process.poll() is None and time.monotonic() < deadline and len(list(folder.glob("parts/*/*/*"))) <= start:
-            time.sleep(0.002)
-        time.sleep(rng.uniform(0, 0.06))
-        if process.poll() is None:
-            process.send_signal(sig)
-            hit += 1
-        process.wait()
-    return hit, digest(go(folder).frame())
-
-
-@pytest.mark.parametrize(("jobs", "sig"), [(1, signal.SIGKILL), (2, signal.SIGKILL), (1, signal.SIGTERM)])
-def test_resume_after_kill(tmp_path, expected, jobs, sig):
-    hit, found = _killed_runs(tmp_path / "run", kills=2, jobs=jobs, seed=jobs, sig=sig)
-    assert hit >= 1
-    assert found == expected
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_fifty_kills(tmp_path, expected):
-    hits = 0
-    for i in range(17):
-        hit, found = _killed_runs(tmp_path / f"run{i}", kills=3, jobs=1 + i % 2, seed=100 + i, sig=signal.SIGKILL)
-        hits += hit
-        assert found == expected
-    assert hits >= 50
-
-
 def test_missing_and_foreign_folders(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"has no run\.json"):
         Store(tmp_path).manifest()
@@ -206,17 +127,16 @@ def test_missing_and_foreign_folders(tmp_path):
 
 @pytest.mark.parametrize("bad", [{"preset": "huge"}, {"reps": 0}, {"jobs": 0}, {"n_grid": []}, {"n_grid": [1]}])
 def test_bad_arguments(tmp_path, bad):
-    with pytest.raises(ValueError, match=r"preset|n >= 2"):
+    with pytest.raises(ValueError, match=r"preset|n >= 2|jobs >= 1"):
         go(tmp_path / "run", **bad)
 
 
 def test_longest_cells_come_first():
-    from moestat.simulate.runner import _Queue
+    from moestat.simulate.chunks import ChunkQueue
 
     scenario = load_scenario(NAME)
-    queue = _Queue(scenario, scenario.cells([100, 10_000, 1000], 3))
+    queue = ChunkQueue(scenario, scenario.cells([100, 10_000, 1000], 3))
     order = []
     while len(queue):
-        chunk = queue.take(1)
-        order += [cell.n for cell in chunk]
+        order += [cell.n for cell in queue.take(1)]
     assert order == [10_000] * 3 + [1000] * 3 + [100] * 3
