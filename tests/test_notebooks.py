@@ -14,7 +14,7 @@ def test_there_are_notebooks() -> None:
     assert len(NOTEBOOKS) >= 6
 
 
-@pytest.mark.filterwarnings("default")  # what a reader sees as a message
+@pytest.mark.filterwarnings("ignore")  # a reader sees messages
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOESTAT_PRESET", "smoke")

@@ -96,7 +96,7 @@ def test_replay_is_bit_identical(small_run):
 def test_replay_tells_changed_data_from_changed_results(small_run, tmp_path):
     def copy_with(**changes):
         store = Store(tmp_path / "-".join(changes))
-        store.open(small_run.scenario, [200], 2)
+        store.open(small_run.scenario, {200: 2})
         rows = run_cell(small_run.scenario, Cell("k2", 2, 200, 1))
         store.write([row | changes for row in rows])
         return store.path
