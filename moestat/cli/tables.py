@@ -43,6 +43,11 @@ def _number(value: float | None, digits: int = 3) -> str:
     return "" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 
 
+def _percent(share: float) -> str:
+    """One digit below 1 %, whole numbers above."""
+    return f"{100 * share:.1g}" if share < 0.01 else f"{100 * share:.0f}"
+
+
 def _share(share: tuple[float, float]) -> str:
     """A share with its standard error, both in percent."""
     return "" if not math.isfinite(share[0]) else f"{100 * share[0]:.0f} +- {100 * share[1]:.0f} %"
@@ -79,7 +84,7 @@ def rate_cells(label: str, rate: RateEstimate, *, all_constants: bool = False) -
         rate.verdict,
         _regime(rate),
         f"{rate.n_used[0]}..{rate.n_used[-1]}" if rate.n_used else "",
-        f"{rate.n_cells - rate.uncertified}/{rate.n_cells} +- {100 * rate.certified[1]:.1g} %",
+        f"{rate.n_cells - rate.uncertified}/{rate.n_cells} +- {_percent(rate.certified[1])} %",
         _share(rate.at_bound) if rate.at_bound[0] > 0 else "",
         constant,
     ]
