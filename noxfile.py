@@ -1,5 +1,7 @@
 """Sessions of nox: tests on each Python, on the oldest dependencies, lint, types, docs."""
 
+import pathlib
+
 import nox
 
 nox.needs_version = ">=2024.10"
@@ -50,3 +52,18 @@ def docs(session: nox.Session) -> None:
     """Build the pages; a warning is an error."""
     session.install("-e", ".[docs]")
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session(python="3.11")
+def notebooks(session: nox.Session) -> None:
+    """Execute the notebooks and write them as .ipynb; MOESTAT_PRESET says how long the simulations are."""
+    session.install("-e", ".[notebooks]")
+    for path in sorted(pathlib.Path("notebooks").glob("*.py")):
+        session.run("jupytext", "--to", "ipynb", "--execute", str(path))
+
+
+@nox.session(python="3.11")
+def slurm(session: nox.Session) -> None:
+    """Run the job-array tests where a SLURM answers; tests/simulate/one_node_slurm.sh starts one of one node."""
+    session.install("-e", ".[test,dask]")
+    session.run("pytest", "--run-slow", "tests/simulate/test_slurm.py", *session.posargs)
