@@ -97,7 +97,8 @@ class CosineGate(_AngleScores):
     -----
     Parameters are `gate_intercept (K,)` and `gate_coef (K, d)`. The length of every slope is a direction in which the log-likelihood is
     exactly flat, so that the information is singular by K, and by `d - K` more with fewer experts than columns: differences of
-    directions are all that data tell, and the directions may turn about these.
+    directions are all that data tell, and the directions may turn about these. Two experts in two columns have a mirror image: the other
+    pair of unit vectors with the same difference.
 
     Examples
     --------
