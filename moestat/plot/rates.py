@@ -100,6 +100,10 @@ def plot_rate(rate: RateEstimate, ax: Axes | None = None, *, color: str = COLOUR
         ax.set_title(label_of(rate.loss))
         if n.size:
             _frame(ax, n, centre, lower, error)
+        elif rate.points:
+            size_ticks(ax, np.array([point.n for point in rate.points], dtype=float))
+            ax.set_yticks([])
+            ax.text(0.5, 0.5, "zero at every n", transform=ax.transAxes, ha="center", color="0.35")
         if theory and rate.theory is not None and n.size:
             _theory_line(ax, rate, n, centre)
         if math.isfinite(rate.slope):
@@ -113,9 +117,10 @@ def plot_rate(rate: RateEstimate, ax: Axes | None = None, *, color: str = COLOUR
 
 def _frame(ax: Axes, n: Array, centre: Array, lower: Array, error: Array) -> None:
     low, high = float((centre - lower).min()), float((centre + error).max())
+    ax.set_autoscale_on(False)  # it cannot make limits of a single size
+    size_ticks(ax, n)
     ax.set_ylim(low / 1.9, high * 1.9)
     value_ticks(ax, low / 1.9, high * 1.9)
-    size_ticks(ax, n)
 
 
 def end_labels(

@@ -1,5 +1,7 @@
 """Figures: what is drawn is what was computed; global settings stay; files are reproducible."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -162,3 +164,11 @@ def test_fit_figure():
     assert len(ax.figure.axes) == 2
     with pytest.raises(ValueError, match="one feature"):
         plot.plot_fit(model, np.zeros((5, 2)), np.zeros(5))
+
+
+def test_losses_at_one_size_and_losses_of_zero(rate):
+    """Neither gives limits of a logarithmic axis by itself; a warning would be an error here."""
+    one = replace(rate, points=rate.points[:1], n_used=(), n_dropped=(), slope=float("nan"), local_slopes=())
+    assert plot.plot_rate(one).get_xlim()[0] < one.points[0].n < plot.plot_rate(one).get_xlim()[1]
+    zero = replace(one, points=tuple(replace(p, mean=0.0, median=0.0, trimmed=0.0) for p in rate.points))
+    assert "zero at every n" in [text.get_text() for text in plot.plot_rate(zero).texts]
