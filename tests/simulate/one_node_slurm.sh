@@ -3,7 +3,7 @@
 # slurmctld, slurmd, slurm-client and munge; meant for containers.
 #   bash tests/simulate/one_node_slurm.sh start | stop
 set -eu
-state=/tmp/one-node-slurm
+state=${TMPDIR:-/var/tmp}/one-node-slurm
 export SLURM_CONF=$state/slurm.conf
 case "${1:-}" in
 start)
