@@ -51,26 +51,22 @@ for routed, gate in (
 
 
 # %%
-def rates(name):
+def study(name):
     """Run a scenario, print its rates, and return the figure."""
-    finished = ms.simulate.run(name, PRESET, out=f"{OUT}/{name}")
-    frame = finished.frame()
-    found = ms.simulate.estimate_rates(frame, finished.scenario)
-    print(finished.scenario.title)
-    for label, rate in found.items():
-        low, high = rate.ci
-        print(f"  {label:22s} slope {rate.slope:6.3f} [{low:.3f}, {high:.3f}]   theorem {rate.theory}   {rate.verdict}")
-    return ms.plot.run_figure(frame, finished.scenario, found)
+    done = ms.simulate.run(name, PRESET, out=f"{OUT}/{name}")
+    frame = done.frame()
+    print(done.scenario.title, done.table(), sep="\n")
+    return ms.plot.run_figure(frame, done.scenario, ms.simulate.estimate_rates(frame, done.scenario))
 
 
 # %%
-rates("deepseek-1")
+study("deepseek-1")
 
 # %%
-rates("deepseek-2")
+study("deepseek-2")
 
 # %%
-rates("deepseek-3")
+study("deepseek-3")
 
 # %%
-rates("deepseek-4")
+study("deepseek-4")

@@ -41,23 +41,19 @@ for ax, alpha in zip(axes, (1.0, 2.0, 4.0)):
 
 
 # %%
-def rates(name):
+def study(name):
     """Run a scenario, print its rates, and return the figure."""
-    finished = ms.simulate.run(name, PRESET, out=f"{OUT}/{name}")
-    frame = finished.frame()
-    found = ms.simulate.estimate_rates(frame, finished.scenario)
-    print(finished.scenario.title)
-    for label, rate in found.items():
-        low, high = rate.ci
-        print(f"  {label:22s} slope {rate.slope:6.3f} [{low:.3f}, {high:.3f}]   bound {rate.theory}   {rate.verdict}")
-    return ms.plot.run_figure(frame, finished.scenario, found)
+    done = ms.simulate.run(name, PRESET, out=f"{OUT}/{name}")
+    frame = done.frame()
+    print(done.scenario.title, done.table(), sep="\n")
+    return ms.plot.run_figure(frame, done.scenario, ms.simulate.estimate_rates(frame, done.scenario))
 
 
 # %%
-rates("polynomial-mendes-jiang")
+study("polynomial-mendes-jiang")
 
 # %%
-rates("mendes-jiang-alpha-1")
+study("mendes-jiang-alpha-1")
 
 # %%
-rates("mendes-jiang-alpha-4")
+study("mendes-jiang-alpha-4")

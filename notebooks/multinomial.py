@@ -50,29 +50,25 @@ print("largest difference of class probabilities:", np.abs(gap[0] - gap[1]).max(
 
 
 # %%
-def rates(name):
+def study(name):
     """Run a scenario, print its rates, and return the figure."""
-    finished = ms.simulate.run(name, PRESET, out=f"{OUT}/{name}")
-    frame = finished.frame()
-    found = ms.simulate.estimate_rates(frame, finished.scenario)
-    print(finished.scenario.title)
-    for label, rate in found.items():
-        low, high = rate.ci
-        print(f"  {label:22s} slope {rate.slope:6.3f} [{low:.3f}, {high:.3f}]   theorem {rate.theory}   {rate.verdict}")
-    return ms.plot.run_figure(frame, finished.scenario, found)
+    done = ms.simulate.run(name, PRESET, out=f"{OUT}/{name}")
+    frame = done.frame()
+    print(done.scenario.title, done.table(), sep="\n")
+    return ms.plot.run_figure(frame, done.scenario, ms.simulate.estimate_rates(frame, done.scenario))
 
 
 # %%
-rates("multinomial-exact")
+study("multinomial-exact")
 
 # %%
-rates("multinomial-over")
+study("multinomial-over")
 
 # %%
-rates("multinomial-vanishing")
+study("multinomial-vanishing")
 
 # %%
-rates("multinomial-modified")
+study("multinomial-modified")
 
 # %% [markdown]
 # The modified softmax, of $\tanh(x)$, removes an interaction of gate and experts. It does not identify experts with equal slopes: the identity above

@@ -46,29 +46,25 @@ print("largest difference:", np.abs(f.mean(x) - g.mean(x)).max())
 
 
 # %%
-def rates(name):
+def study(name):
     """Run a scenario, print its rates, and return the figure."""
-    finished = ms.simulate.run(name, PRESET, out=f"{OUT}/{name}")
-    frame = finished.frame()
-    found = ms.simulate.estimate_rates(frame, finished.scenario)
-    print(finished.scenario.title)
-    for label, rate in found.items():
-        low, high = rate.ci
-        print(f"  {label:22s} slope {rate.slope:6.3f} [{low:.3f}, {high:.3f}]   theorem {rate.theory}   {rate.verdict}")
-    return ms.plot.run_figure(frame, finished.scenario, found)
+    done = ms.simulate.run(name, PRESET, out=f"{OUT}/{name}")
+    frame = done.frame()
+    print(done.scenario.title, done.table(), sep="\n")
+    return ms.plot.run_figure(frame, done.scenario, ms.simulate.estimate_rates(frame, done.scenario))
 
 
 # %%
-rates("least-squares-tanh")
+study("least-squares-tanh")
 
 # %%
-rates("least-squares-linear")
+study("least-squares-linear")
 
 # %%
-rates("sigmoid-regime-1")
+study("sigmoid-regime-1")
 
 # %%
-rates("sigmoid-regime-2")
+study("sigmoid-regime-2")
 
 # %% [markdown]
 # In the second regime the over-specified function keeps a distance from the truth: no sum of three sigmoids in the box is the sum of two.

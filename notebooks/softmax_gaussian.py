@@ -27,16 +27,12 @@ PRESET = os.environ.get("MOESTAT_PRESET", "smoke")
 OUT = tempfile.mkdtemp()
 
 
-def rates(name):
+def study(name):
     """Run a scenario, print its rates, and return the figure."""
-    finished = ms.simulate.run(name, PRESET, out=f"{OUT}/{name}")
-    frame = finished.frame()
-    found = ms.simulate.estimate_rates(frame, finished.scenario)
-    print(finished.scenario.title)
-    for label, rate in found.items():
-        low, high = rate.ci
-        print(f"  {label:22s} slope {rate.slope:6.3f} [{low:.3f}, {high:.3f}]   theorem {rate.theory}   {rate.verdict}")
-    return ms.plot.run_figure(frame, finished.scenario, found)
+    done = ms.simulate.run(name, PRESET, out=f"{OUT}/{name}")
+    frame = done.frame()
+    print(done.scenario.title, done.table(), sep="\n")
+    return ms.plot.run_figure(frame, done.scenario, ms.simulate.estimate_rates(frame, done.scenario))
 
 
 # %% [markdown]
@@ -45,7 +41,7 @@ def rates(name):
 # The loss D1 falls as $n^{-1/2}$, and $n\,\mathrm{KL}$ tends to half the number of parameters, 4. The constant is the sharper test.
 
 # %%
-rates("softmax-gaussian-exact")
+study("softmax-gaussian-exact")
 
 # %%
 exact = ms.simulate.Run.open(f"{OUT}/softmax-gaussian-exact")
@@ -59,7 +55,7 @@ print("n KL:", {p.n: round(p.n * p.mean, 2) for p in kl.points}, "predicted", kl
 # are slow: gate and expert slopes $n^{-1/4}$, intercepts $n^{-1/8}$.
 
 # %%
-rates("softmax-gaussian-over")
+study("softmax-gaussian-over")
 
 # %% [markdown]
 # ## Twice as many: not identified
@@ -80,4 +76,4 @@ truth = ms.ConditionalMixture(
 print(ms.identifiability(truth, n_experts_fitted=4))
 
 # %%
-rates("softmax-gaussian-unidentified")
+study("softmax-gaussian-unidentified")

@@ -45,6 +45,16 @@ class Run:
         """All records, in canonical order."""
         return Store(self.path).read()[0]
 
+    def table(self) -> pd.DataFrame:
+        """Slope, interval, the theorem's exponent and verdict of every declared loss, one row a loss."""
+        import pandas as pd
+
+        from .claims import estimate_rates
+
+        rates = estimate_rates(self.frame(), self.scenario).items()
+        rows = [(label, rate.slope, *rate.ci, rate.theory, rate.verdict) for label, rate in rates]
+        return pd.DataFrame(rows, columns=["loss", "slope", "low", "high", "theory", "verdict"]).round(3)
+
     def coverage(self, frame: pd.DataFrame) -> tuple[int, int]:
         """Cells that the records ``frame`` hold, and cells in all, of what the last call of `run` asked for."""
         store = Store(self.path)

@@ -8,18 +8,6 @@ import numpy as np
 import pytest
 
 import moestat as ms
-from moestat.cli import main
-
-
-@pytest.fixture
-def moestat(capsys):
-    def call(*args):
-        with pytest.raises(SystemExit) as done:
-            main([str(arg) for arg in args])
-        captured = capsys.readouterr()
-        return done.value.code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from functools import partial
 import pytest
 
 import moestat.simulate.runner as runner
-from moestat.cli import main
 from moestat.simulate import run, stream
 from moestat.simulate.cells import failed_rows
 
@@ -18,19 +17,6 @@ def compute(scenario, cell):
     rows = failed_rows(scenario, cell, "converged", "", certified=True, data_crc=1000 * cell.n + cell.rep, seconds=0.0)
     rng = stream(scenario.root_seed, scenario.id, cell.n, cell.rep)
     return [row | {"value": float(rng.lognormal(0.0, 0.3) / cell.n**0.5)} for row in rows]
-
-
-@pytest.fixture
-def moestat(capsys):
-    """Run a command line; return exit code, output, error output."""
-
-    def call(*args):
-        with pytest.raises(SystemExit) as done:
-            main([str(arg) for arg in args])
-        captured = capsys.readouterr()
-        return done.value.code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import duckdb
 import pandas as pd
 import pytest
 
-from moestat.cli import main
 from moestat.cli.options import seconds_of
 from moestat.simulate import Cell, Store, run
 from moestat.simulate.cells import failed_rows
@@ -19,19 +18,6 @@ from moestat.simulate.records import digest
 from tests.simulate.fake import quick_cell
 
 NAME = "softmax-gaussian-exact"
-
-
-@pytest.fixture
-def moestat(capsys):
-    """Run a command line; return exit code, output, error output."""
-
-    def call(*args):
-        with pytest.raises(SystemExit) as done:
-            main([str(arg) for arg in args])
-        captured = capsys.readouterr()
-        return done.value.code, captured.out, captured.err
-
-    return call
 
 
 def troubled_cell(scenario, cell):

@@ -9,24 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from moestat.cli import main
 from moestat.cli.tables import rate_table
 from moestat.simulate import estimate_rate
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def moestat(capsys):
-    """Run a command line; return exit code, output, error output."""
-
-    def call(*args):
-        with pytest.raises(SystemExit) as done:
-            main([str(arg) for arg in args])
-        captured = capsys.readouterr()
-        return done.value.code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -119,3 +119,10 @@ def test_real_cells_serial_equals_parallel(small_run, tmp_path):
 
     other = run("softmax-gaussian-exact", "smoke", n_grid=[200], reps=2, jobs=2, out=tmp_path / "run")
     assert digest(other.frame()) == digest(small_run.frame())
+
+
+def test_table_of_a_run(small_run):
+    table = small_run.table()
+    assert list(table["loss"]) == ["D1", "kl", "hellinger", "tv", "l2"]
+    assert table["theory"].tolist() == [-0.5, -1.0, -0.5, -0.5, -0.5]
+    assert set(table["verdict"]) == {"not asymptotic yet"}
