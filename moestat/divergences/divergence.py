@@ -35,7 +35,6 @@ Rule = Callable[[Any, Any, tuple[Array, Array] | None], Array]
 
 # The quick rule is kept when its own error is below this share of the value.
 _QUICK = 3e-4
-_X_TOLERANCE = 1e-4
 # A squared distance of means below this is rounding.
 _ZERO = 1e-28
 _ONE_NUMBER = ("interval", "counts", "classes")
@@ -60,6 +59,7 @@ def kl(
     *,
     trials: int = 1,
     rng: np.random.Generator | None = None,
+    rtol: float = 1e-4,
     max_relative_error: float = 0.01,
 ) -> Divergence:
     r"""Kullback-Leibler divergence ``E_x ∫ p log(p/q) dy`` from the truth p to the estimate q, in nats.
@@ -78,6 +78,8 @@ def kl(
         For classes and successes: draws behind one row, all from the same expert. The divergence is that of the rows of counts.
     rng : numpy.random.Generator, optional
         Source of random rules; a fixed one by default, so that estimates are compared on common random numbers.
+    rtol : float
+        Relative accuracy asked of the average over x; points in several features are doubled until it, or 1e-3, is reached.
     max_relative_error : float
         Largest accepted ``error / value``.
 
@@ -107,7 +109,7 @@ def kl(
     >>> round(kl(p, q, Uniform(0.0, 1.0)).value, 12)
     0.02
     """
-    found = _average(density_of(truth), density_of(estimate), x, kl_integrand, trials, rng)
+    found = _average(density_of(truth), density_of(estimate), x, kl_integrand, trials, rng, rtol)
     return _checked(found, "kl", max_relative_error, kl_integrand.noise)
 
 
@@ -118,13 +120,14 @@ def hellinger(
     *,
     trials: int = 1,
     rng: np.random.Generator | None = None,
+    rtol: float = 1e-4,
     max_relative_error: float = 0.01,
 ) -> Divergence:
     r"""Hellinger distance ``h``, the root of ``E_x ½ ∫ (√p - √q)² dy`` (for close densities ``h² ≈ KL/4``).
 
     Parameters, result and errors as `kl`.
     """
-    found = _average(density_of(truth), density_of(estimate), x, hellinger_integrand, trials, rng)
+    found = _average(density_of(truth), density_of(estimate), x, hellinger_integrand, trials, rng, rtol)
     return _checked(_root(found), "hellinger", max_relative_error, hellinger_integrand.noise**0.5)
 
 
@@ -135,13 +138,14 @@ def total_variation(
     *,
     trials: int = 1,
     rng: np.random.Generator | None = None,
+    rtol: float = 1e-4,
     max_relative_error: float = 0.01,
 ) -> Divergence:
     r"""Total variation distance ``E_x ½ ∫ |p - q| dy``.
 
     Parameters, result and errors as `kl`.
     """
-    found = _average(density_of(truth), density_of(estimate), x, total_variation_integrand, trials, rng)
+    found = _average(density_of(truth), density_of(estimate), x, total_variation_integrand, trials, rng, rtol)
     return _checked(found, "total_variation", max_relative_error, total_variation_integrand.noise)
 
 
@@ -151,6 +155,7 @@ def l2(
     x: Law | None = None,
     *,
     rng: np.random.Generator | None = None,
+    rtol: float = 1e-4,
     max_relative_error: float = 0.01,
 ) -> Divergence:
     r"""L2 distance of the regression functions, the root of ``E_x |E_p[Y|x] - E_q[Y|x]|²``; of classes, of their probabilities.
@@ -167,7 +172,7 @@ def l2(
         squared: Array = ((mine - theirs) ** 2).sum(axis=1, keepdims=True)
         return squared
 
-    found = expect(squares, law, breaks=gate_transitions(p, q), rtol=_X_TOLERANCE, atol=_ZERO, rng=rng)
+    found = expect(squares, law, breaks=gate_transitions(p, q), rtol=rtol, atol=_ZERO, rng=rng)
     squared = Divergence(float(found.value[0]), float(found.error[0]), found.method)
     return _checked(_root(squared), "l2", max_relative_error, _ZERO**0.5)
 
@@ -179,6 +184,7 @@ def _average(
     integrand: Integrand,
     trials: int,
     rng: np.random.Generator | None,
+    rtol: float,
 ) -> Divergence:
     """The quick rule where its error allows, else the rule for the kind of response, else Monte Carlo."""
     support = check_comparable(truth, estimate)
@@ -192,7 +198,7 @@ def _average(
 
     def run(rule: Rule, name: str) -> tuple[Divergence, float]:
         source = None if seed is None else np.random.default_rng(seed)
-        return _over_x(truth, estimate, x, laws, rule, integrand.noise, source, name)
+        return _over_x(truth, estimate, x, laws, rule, rtol, integrand.noise, source, name)
 
     if outcomes is not None:
         return run(lambda p, q, m: by_outcomes(p, q, integrand, outcomes, m), "sum over y")[0]
@@ -214,6 +220,7 @@ def _over_x(
     x: Law | None,
     laws: tuple[FeatureLaw, FeatureLaw] | None,
     rule: Rule,
+    rtol: float,
     noise: float,
     rng: np.random.Generator | None,
     name: str,
@@ -227,7 +234,7 @@ def _over_x(
     law: Any = Everywhere(*laws) if laws is not None else x
     # The first column is the value, the others are errors made in y.
     breaks = gate_transitions(truth, estimate)
-    found = expect(at, law, breaks=breaks, rtol=_X_TOLERANCE, atol=noise, judged=1, rng=rng)
+    found = expect(at, law, breaks=breaks, rtol=rtol, atol=noise, judged=1, rng=rng)
     value, in_y = float(found.value[0]), float(np.sum(found.value[1:]))
     return Divergence(value, float(found.error[0]) + in_y, f"{found.method}, {name}{_what(laws)}"), in_y
 

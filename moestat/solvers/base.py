@@ -149,7 +149,10 @@ def run(
     A solver only estimates what remains; when its estimate is below the threshold, the exact decrement is computed, and if
     it is not small enough the solver goes on with a ten times smaller threshold.
     """
+    from moestat.solvers.valley import Valley
+
     state = solver.init(objective, objective.clip(theta))
+    valley = Valley(solver, objective) if getattr(solver, "quadratic", False) else None
     trace = [state.value]
     threshold = tol
     for iteration in range(1, max_iter + 1):
@@ -164,7 +167,8 @@ def run(
             if state.stalled:
                 return Run(state, state.memory.get("status", Status.STALLED), certificate, tuple(trace))
             threshold *= 0.1
-        state = solver.step(objective, state)
+        new = solver.step(objective, state)
+        state = new if valley is None else valley.leap(new)
         trace.append(state.value)
         if callback is not None:
             callback(iteration, state.value)

@@ -61,7 +61,7 @@ class LM:
         if not at.finite:
             return State(state.theta, state.value, stalled=True, memory=state.memory | {"status": Status.NONFINITE})
         reduced = projected(objective, state.theta, at)
-        noise = 1e-10 * (abs(at.value) + 1.0)  # a gain below it is lost in the rounding of the value
+        noise = 1e-13 * (abs(at.value) + 1.0)  # a gain below it is lost in the rounding of the value
         while radius > MIN_RADIUS:
             step = np.zeros_like(state.theta)
             if reduced.free.any():
@@ -70,12 +70,12 @@ class LM:
             theta = solve_linear(objective, objective.clip(state.theta + step))
             new = self.model(objective, theta)
             risen = new.value - at.value
-            if gain <= noise:  # then the scores decide
+            size = float(np.linalg.norm(step[reduced.free] * reduced.d))
+            ratio = risen / gain if new.finite and gain > 0.0 else -1.0
+            if ratio <= 0.05 and gain <= noise:  # then the scores decide
                 if new.finite and risen >= -noise and new.decrement < 0.5 * at.decrement:
                     return self._state(theta, new, radius, risen)
                 break
-            size = float(np.linalg.norm(step[reduced.free] * reduced.d))
-            ratio = risen / gain if new.finite else -1.0
             if ratio > 0.05:
                 if ratio > 0.75 and size > 0.8 * radius:
                     radius *= 3.0

@@ -102,7 +102,7 @@ class Newton:
             return State(state.theta, state.value, state.remaining, stalled=True, memory=memory)
         scale = np.zeros_like(state.theta)
         scale[model.free] = model.d
-        noise = 1e-10 * (abs(model.value) + 1.0)  # a gain below it is lost in the rounding of the value
+        noise = 1e-10 * (abs(model.value) + 1.0)  # a gain below it may be lost in the rounding of the value
         chord = self._chord(objective, state.theta, model, radius, noise)
         if chord is not None:
             return self._state(*chord, radius)
@@ -116,8 +116,10 @@ class Newton:
             new = local_model(objective, theta)
             size = float(np.linalg.norm(step * scale))
             ratio = (new.value - model.value) / gain if new.finite else -1.0
-            if new.finite and gain <= noise:  # then the scores decide
-                ratio = 1.0 if new.decrement <= model.decrement and new.value >= model.value - noise else -1.0
+            if (
+                ratio <= 0.05 and gain <= noise and new.finite and new.value >= model.value - noise
+            ):  # then the scores decide
+                ratio = 1.0 if new.decrement <= model.decrement else -1.0
             if ratio > 0.05:
                 if ratio > 0.75 and size > 0.8 * radius:
                     radius *= 3.0

@@ -71,7 +71,9 @@ def test_fit_batch_in_raw_parameters(name, d):
     assert bool(result.certified.all())
     for i, (x, response, start) in enumerate(data):
         fitted = fit_mixture(x, response, 2, gate=gate, expert=expert, init=start.params)
-        assert float(result.loglik[i, 0]) == pytest.approx(fitted.result.loglik, rel=1e-9)
+        # where the maximum is at infinity (separated classes) two searches stop on the way there, not at one point
+        close = {"rel": 1e-9} if fitted.result.status is Status.CERTIFIED else {"abs": 1e-6}
+        assert float(result.loglik[i, 0]) == pytest.approx(fitted.result.loglik, **close)
         mine = ms.ConditionalMixture(gate, expert, {key: value[i, 0] for key, value in result.params.items()})
         if fitted.result.status is Status.CERTIFIED:
             for key, value in in_order(fitted.mixture).items():
