@@ -62,7 +62,7 @@ def test_a_leap_that_gains_less_than_its_steps_is_taken_back(ends, monkeypatch):
 
     def far_away(self, theta):
         taken.append(self.states[-1].value)
-        return None
+        return
 
     monkeypatch.setattr(Valley, "_corrected", far_away)
     refused = over_specified(ends)
