@@ -9,7 +9,7 @@ _COMMON = """
         Number of experts K.
     gate : str or gate, default "softmax"
         "softmax", "constant", "normalized_sigmoid", "laplace", …, or an object of `moestat.gates`.
-{own}    solver : {"auto", "em", "squarem", "newton", "lbfgs", "cem"}, default "auto"
+{own}    solver : {"auto", "em", "squarem", "newton", "lbfgs", "cem", "daem"}, default "auto"
         "auto": short EM from many starts, the best followed by EM and trust-region Newton.
     n_init : int, default 10
         Number of starts.

@@ -6,14 +6,15 @@ from typing import Any
 from moestat.solvers.base import FitResult, Run, State, Status, run
 from moestat.solvers.cem import CEM
 from moestat.solvers.certificate import Certificate, certify
+from moestat.solvers.daem import DAEM
 from moestat.solvers.em import EM
 from moestat.solvers.lbfgs import LBFGS
 from moestat.solvers.lm import LM
 from moestat.solvers.newton import Newton
 from moestat.solvers.squarem import SQUAREM
 
-SOLVERS = {cls.name: cls for cls in (EM, SQUAREM, Newton, LBFGS, CEM, LM)}
-LIKELIHOOD = ("auto", EM.name, SQUAREM.name, Newton.name, LBFGS.name, CEM.name)
+SOLVERS = {cls.name: cls for cls in (EM, SQUAREM, Newton, LBFGS, CEM, DAEM, LM)}
+LIKELIHOOD = ("auto", EM.name, SQUAREM.name, Newton.name, LBFGS.name, CEM.name, DAEM.name)
 LEAST_SQUARES = ("auto", LM.name, Newton.name, LBFGS.name)
 
 
@@ -32,6 +33,7 @@ def check_use(solver: Any, known: Sequence[str], what: str) -> None:
 
 __all__ = [
     "CEM",
+    "DAEM",
     "EM",
     "LBFGS",
     "LEAST_SQUARES",

@@ -12,6 +12,7 @@ from moestat.layout import Parameters
 from moestat.objective import Objective
 from moestat.solvers.base import Run, Solver, State, Status, run, short_run
 from moestat.solvers.certificate import Certificate
+from moestat.solvers.daem import DAEM
 from moestat.solvers.em import EM
 from moestat.solvers.lm import LM, ProjectedNewton
 from moestat.solvers.newton import Newton, chord_reach
@@ -46,17 +47,26 @@ def closing(objective: Objective) -> Solver:
     return ProjectedNewton() if hasattr(objective, "gauss_newton") else Newton()
 
 
-def auto(objective: Objective, theta: Array, *, tol: float, max_iter: int, callback: Callback | None = None) -> Run:
+def auto(
+    objective: Objective,
+    theta: Array,
+    *,
+    tol: float,
+    max_iter: int,
+    callback: Callback | None = None,
+    first: Solver | None = None,
+) -> Run:
     """EM (or Levenberg–Marquardt) while it is fast, then trust-region Newton.
 
     It is left within Newton's reach of one Hessian, or when its gains shrink slowly (it is then far from the optimum in
-    parameters although close in likelihood), at the latest after 50 steps.
+    parameters although close in likelihood), at the latest after 50 steps. `first` takes its place, with as many more steps as its
+    schedule has.
     """
-    first = opening(objective)
+    first = opening(objective) if first is None else first
     state = first.init(objective, objective.clip(theta))
     trace = [state.value]
     handover = 0.5 * chord_reach(objective.total_weight)
-    for iteration in range(1, min(50, max_iter) + 1):
+    for iteration in range(1, min(50 + getattr(first, "steps", 0), max_iter) + 1):
         before = state.memory["gain"]
         new = first.step(objective, state)
         gain = new.memory["gain"]
@@ -89,6 +99,8 @@ def follow(
         if solver == "auto":
             return auto(objective, start, tol=tol, max_iter=max_iter, callback=callback)
         chosen = SOLVERS[solver]() if isinstance(solver, str) else solver
+        if isinstance(chosen, DAEM):
+            return auto(objective, start, tol=tol, max_iter=max_iter, callback=callback, first=chosen)
         return run(chosen, objective, start, tol=tol, max_iter=max_iter, callback=callback)
 
     layout, best = objective.layout, once(theta)

@@ -124,7 +124,7 @@ def test_cem_ends_when_the_partition_repeats() -> None:
         design = np.column_stack([np.ones(len(X)), X])[labels == k]
         coef = np.linalg.lstsq(design, y[labels == k], rcond=None)[0]
         np.testing.assert_allclose(coef[1:], fitted.mixture.params["expert_coef"][k], rtol=1e-6)
-    assert set(SOLVERS) == {"em", "squarem", "newton", "lbfgs", "cem", "lm"}
+    assert set(SOLVERS) == {"em", "squarem", "newton", "lbfgs", "cem", "daem", "lm"}
 
 
 def test_newton_leaves_an_exactly_symmetric_saddle() -> None:
