@@ -104,5 +104,5 @@ def test_bad_schedules_and_uses_are_refused(problem):
         DAEM(first=0)
     with pytest.raises(ValueError, match=r"steps must be a whole number of at least 1, got 0\.5"):
         DAEM(steps=0.5)
-    with pytest.raises(ValueError, match="DAEM.* is not for least squares"):
+    with pytest.raises(ValueError, match=r"DAEM.* is not for least squares"):
         ms.MoERegressor(2, objective="least_squares", solver=DAEM()).fit(X, y)
