@@ -20,10 +20,10 @@ __all__ = ["atlas_page", "measured"]
 
 # words carry the meaning; colours (distinguishable without red and green) only repeat it
 _STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 76rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.6rem; border-top: 1px solid #ccc; padding-top: 1rem; }
-table { border-collapse: collapse; margin: .8rem 0; font-size: .86rem; display: block; overflow-x: auto; }
-th, td { padding: .18rem .6rem; text-align: right; border-bottom: 1px solid #e5e5e5; white-space: nowrap; }
+table { border-collapse: collapse; margin: .8rem 0; font-size: .8rem; display: block; overflow-x: auto; }
+th, td { padding: .18rem .42rem; text-align: right; border-bottom: 1px solid #e5e5e5; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } th { font-weight: 600; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; } dt { color: #666; } dd { margin: 0; }
 code, pre { font: .82rem/1.4 ui-monospace, monospace; } pre { background: #f6f6f6; padding: .5rem .8rem; overflow-x: auto; }
@@ -151,7 +151,7 @@ def _provenance(run: Run, frame: Any) -> str:
         [
             ("sizes", f"n = {', '.join(map(str, made['n']))}; {reps} replicates; {made['failed']} cells failed"),
             ("made", f"{made['date']}, Python {made.get('python', '?')}, {versions}"),
-            ("commit", made["commit"] or "none (an installed package)"),
+            ("commit", ", ".join(made["commits"]) or "not known (an installed package)"),
             ("declaration, records", f"{made['fingerprint']}, {made['records']}"),
         ]
     )

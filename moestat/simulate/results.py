@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -36,7 +35,7 @@ def run_results(run: Run, rates: Mapping[str, RateEstimate] | None = None) -> di
     -------
     dict
         ``scenario``, ``complete``, ``cells_done``, ``cells_planned``, ``losses``, ``curves`` (means by number of experts, where
-        that varies) and ``provenance`` (date of the last record, versions, commit of the checkout if there is one, fingerprint of
+        that varies) and ``provenance`` (date of the last record, versions, commits of the checkouts that it was run from, fingerprint of
         the declaration, digest of the records, sizes and replicates).
 
     Raises
@@ -67,7 +66,6 @@ def provenance(run: Run, frame: pd.DataFrame) -> dict[str, Any]:
     return {
         "date": _date(run.path),
         **_environment(run.path),
-        "commit": _commit(),
         "fingerprint": run.scenario.fingerprint(),
         "records": digest(frame),
         "n": [int(n) for n in sizes.index],
@@ -188,25 +186,9 @@ def _date(folder: Path) -> str:
 
 
 def _environment(folder: Path) -> dict[str, Any]:
-    """Versions and machine of the writers; the newest if there are several."""
+    """Versions and machine of the newest writer, and the commits of all of them that ran from a checkout."""
     files = sorted(folder.glob("env/*.json"), key=lambda path: path.stat().st_mtime)
-    stored = json.loads(files[-1].read_text(encoding="utf-8")) if files else {}
-    return {key: stored[key] for key in ("python", "machine", "cpus", "versions") if key in stored}
-
-
-def _commit() -> str | None:
-    """The commit of the checkout that this package lies in."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return None
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=10,
-        )
-    except OSError:
-        return None
-    return done.stdout.strip() or None
+    writers = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    newest = writers[-1] if writers else {}
+    kept = {key: newest[key] for key in ("python", "machine", "cpus", "versions") if key in newest}
+    return kept | {"commits": list(dict.fromkeys(w["commit"] for w in writers if w.get("commit")))}

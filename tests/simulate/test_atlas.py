@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from moestat.simulate import estimate_rates, list_scenarios, load_scenario, run
+from moestat.simulate import estimate_rates, list_scenarios, load_scenario, run, store
 from moestat.simulate.atlas import open_atlas, run_atlas
 from moestat.simulate.results import curves_of_results, rates_of_results, read_results, run_results, write_results
 from moestat.simulate.summaries import results_page, write_results_page
@@ -34,6 +34,17 @@ def test_results_have_the_keys_of_rates_json_and_more(finished):
     assert made["reps"] == [3, 3, 3]
     assert made["fingerprint"] == finished.scenario.fingerprint()
     assert set(made["versions"]) >= {"moestat", "numpy"}
+
+
+def test_the_commits_are_those_of_the_writers_not_of_the_reader(finished, monkeypatch):
+    monkeypatch.setattr(store, "_commit", lambda: "of the reader")
+    (env,) = (finished.path / "env").glob("*.json")
+    written = json.loads(env.read_text(encoding="utf-8"))
+    assert "commit" in written
+    for commit, listed in (("abc", ["abc"]), (None, [])):
+        env.write_text(json.dumps(written | {"commit": commit}), encoding="utf-8")
+        assert run_results(finished)["provenance"]["commits"] == listed
+    env.write_text(json.dumps(written), encoding="utf-8")
 
 
 def test_rates_come_back_from_a_summary(finished, tmp_path):
