@@ -45,7 +45,7 @@ def compare_command(runs: tuple[Path, ...], as_csv: bool, allow_uncertified: boo
     "--split", "splits", type=click.IntRange(min=1), multiple=True, help="The expert that is split; default: each."
 )
 @click.option(
-    "--atoms", type=click.IntRange(min=2), help="How many atoms it becomes; default: as the scenario's fit allows."
+    "--atoms", type=click.IntRange(min=1), help="How many atoms it becomes; default: as the scenario's fit allows."
 )
 def exponents_command(name: str, components: tuple[str, ...], splits: tuple[int, ...], atoms: int | None) -> None:
     """Population exponents of the scenario NAME beside the theorem's: how the distance closes with a split, without noise."""

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .loss_names import gap_of
-from .models import build_law, build_truth
+from .models import build_law, build_truth, gate_of
 from .parts import MixtureTruth
 from .population import PopulationExponent, population_exponent
+from .splits import CannotSplit
 
 if TYPE_CHECKING:
     from .scenario import Scenario
@@ -61,34 +62,51 @@ def scenario_exponents(
     components : sequence of str, optional
         Default: those of the component losses, or gate, coef, intercept and scale.
     splits : sequence of int, optional
-        Atoms to split, from 0; default: each in turn.
+        Atoms to split, from 0; default: each in turn that can be split.
     atoms : int, optional
-        Default: one more than the experts that the largest fit has too many.
+        Default: one more than the experts, shared or routed ones as the one that is split, that the largest fit has too many. With
+        1 nothing is split; see `population_exponent`.
 
     Raises
     ------
     ValueError
-        If the truth is no mixture with two experts or more, or its experts cannot be split (see `population_exponent`).
+        If the truth is no mixture with two experts or more, or none of the experts can be split in any of the components (see
+        `population_exponent`).
     """
     spec = scenario.truth
     if not isinstance(spec, MixtureTruth) or spec.n_experts < 2:
         raise ValueError(f"{scenario.id}: population exponents need a mixture of two experts or more as truth")
     truth, law = build_truth(scenario), build_law(scenario)
     declared = _declared(scenario)
-    extra = max((max(fit.experts_at(10_000)) for fit in scenario.fit), default=0) - truth.n_experts
-    count = atoms if atoms is not None else max(2, extra + 1)
-    trials = min(
-        spec.trials, 2 * count - 1
-    )  # so many draws identify a mixture of as many atoms; further ones sharpen it only
+    known, done = (0,) if spec.deviated else (), False
+    refusal: CannotSplit | None = None
     for component in components or tuple(declared) or _DEFAULT:
         for split in splits if splits is not None else range(truth.n_experts):
+            count = atoms if atoms is not None else _atoms(scenario, truth, split)
+            trials = min(spec.trials, 2 * count - 1)  # so many identify as many atoms; further ones sharpen it only
             try:
-                found = population_exponent(truth, x=law, component=component, split=split, atoms=count, trials=trials)
-            except ValueError as error:
-                if components is None and "no parameter" in str(error):
-                    break
-                raise
-            yield ScenarioExponent(component, split, found, declared.get(component))
+                found = population_exponent(
+                    truth, x=law, component=component, split=split, atoms=count, known=known, trials=trials
+                )
+            except CannotSplit as error:
+                refusal = refusal or error
+                continue
+            yield ScenarioExponent(component, split, found, declared.get(component) if count > 1 else None)
+            done = True
+    if refusal is not None and not done:
+        raise refusal
+
+
+def _atoms(scenario: Scenario, truth: Any, split: int) -> int:
+    """One more than the largest fit has too many of such experts, at least two."""
+    shared, extra = getattr(truth.gate, "n_shared", 0), 1
+    for fit in scenario.fit:
+        more = max(fit.experts_at(10_000)) - truth.n_experts
+        if shared:
+            beside = getattr(gate_of(scenario, fit), "n_shared", 0) - shared
+            more = beside if split < shared else more - beside
+        extra = max(extra, more)
+    return extra + 1
 
 
 def _declared(scenario: Scenario) -> dict[str, float]:
@@ -107,8 +125,8 @@ def stored_exponents(scenario: Scenario, folder: Path, compute: bool = False) ->
     Returns
     -------
     list of dict
-        ``component``, ``expert`` (from 1), ``atoms``, ``exponent`` (None if infinite), ``rate``, ``declared``, ``steady``, ``agrees``. Nothing if no
-        component losses are declared, or the experts of the truth cannot be split.
+        ``component``, ``expert`` (from 1), ``atoms``, ``exponent`` (None if infinite), ``rate``, ``floor``, ``declared``, ``steady``,
+        ``agrees``. Nothing if no component losses are declared, or the experts of the truth cannot be split.
     """
     from .files import write_text
 
@@ -130,6 +148,6 @@ def _stored(row: ScenarioExponent) -> dict[str, Any]:
     found = row.found
     return {
         "component": row.component, "expert": row.split + 1, "atoms": found.atoms,
-        "exponent": round(found.exponent, 4) if found.identified else None, "rate": round(found.rate, 5),
+        "exponent": round(found.exponent, 4) if found.identified else None, "rate": round(found.rate, 5), "floor": found.floor,
         "declared": row.declared, "steady": found.steady, "agrees": row.agrees,
     }  # fmt: skip

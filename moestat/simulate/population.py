@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .nodes import Nodes, nodes_of
-from .splits import Split, split_atom
+from .pseudo import beyond_nearest
+from .splits import CannotSplit, Split, split_atom
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,6 +40,8 @@ class PopulationExponent:
         Slope of log distance on log size over the smaller half of the sizes; infinite if the distance is 0.
     local : tuple of float
         The slopes between neighbours.
+    floor : float
+        The smallest distance of all, if the larger model does not hold the truth; ``distances`` are those beyond it.
     """
 
     component: str
@@ -47,6 +50,7 @@ class PopulationExponent:
     distances: tuple[float, ...]
     exponent: float
     local: tuple[float, ...]
+    floor: float = 0.0
 
     @property
     def identified(self) -> bool:
@@ -68,7 +72,8 @@ class PopulationExponent:
         if not self.identified:
             return "not identified"
         doubt = "" if self.steady else f" (unsteady, {min(self.local):.1f} to {max(self.local):.1f} between neighbours)"
-        return f"exponent {self.exponent:.2f}, rate n^({self.rate:.3f}){doubt}"
+        beyond = f", beyond the smallest distance {self.floor:.1e}" if self.floor else ""
+        return f"exponent {self.exponent:.2f}, rate n^({self.rate:.3f}){beyond}{doubt}"
 
 
 def population_exponent(
@@ -78,9 +83,11 @@ def population_exponent(
     component: str = "coef",
     split: int = 0,
     atoms: int = 2,
+    known: Sequence[int] = (),
     sizes: Sequence[float] | None = None,
     trials: int = 1,
     n_starts: int = 3,
+    box: float = 1.0,
     rng: np.random.Generator | None = None,
 ) -> PopulationExponent:
     r"""The exponent r with which the Hellinger distance closes, :math:`\min h(p_G, p_{G_*}) \sim \varepsilon^r`, when one atom is split.
@@ -90,6 +97,11 @@ def population_exponent(
     densities at quadrature nodes, in merged parameters and differences, and followed from larger to smaller splits. Shares of
     the atoms stay within a factor of 4.5 of each other, as in a compact parameter space. An estimate whose density converges
     at :math:`n^{-1/2}` can then have a split of the order :math:`n^{-1/(2r)}`.
+
+    No sum of sigmoids is a sigmoid that depends on x. Where all gates are of this kind the larger model does not hold the truth, and
+    its fit tends to the nearest density in its compact parameter space, a box. The size is then how far a parameter of one of the
+    copies is from that of the nearest density, at the distance :math:`h_0`, and the distance is what lies beyond it,
+    :math:`\sqrt{h^2 - h_0^2} \sim \varepsilon^r`.
 
     Parameters
     ----------
@@ -101,15 +113,23 @@ def population_exponent(
         ``gate`` (its first slope or location), ``gate_scale``, ``coef``, ``intercept``, ``scale``, or what follows ``gate[k]:`` or
         ``expert[k]:`` in `free_names`, such as ``class1:x1``.
     split : int
-        The atom that is split, from 0.
+        The atom that is split, from 0. Copies of a shared expert are shared, those of a leaf of a tree are leaves of its node; a
+        gate with k active experts has as many more as there are copies, so that the atom must be active everywhere.
     atoms : int
-        How many it becomes.
+        How many it becomes. With one it is not split: :math:`\varepsilon` is then how far its parameter is from the true one, as in
+        a fit with the true number of experts.
+    known : sequence of int
+        Experts, from 0, whose own parameters are known, as the first one of a deviated model.
     sizes : sequence of float, optional
-        Descending; default 0.32 to 0.02, and 0.8 to 0.15 for three atoms or more, whose distances are tiny.
+        Descending; default 0.32 to 0.02, and 0.8 to 0.15 for three atoms or more, whose distances are tiny; 0.04 to 0.0025 around a
+        nearest density.
     trials : int
         Draws behind a row, of classes.
     n_starts : int
-        Random starts at the largest split (of three atoms or more at every one), besides those from the split before.
+        Random starts at the largest split (of three atoms or more at every one), besides those from the split before;
+        16 times as many in a box.
+    box : float
+        Half-width, in every free parameter, of the box around the split truth in which a nearest density is sought.
     rng : Generator, optional
         For the starts; default: a fixed stream.
 
@@ -120,12 +140,13 @@ def population_exponent(
     Raises
     ------
     ValueError
-        If the component is unknown, or weights of this gate cannot be shared among copies of an expert.
+        If the component is unknown, the expert is known, or weights of this gate cannot be shared among its copies.
 
     Notes
     -----
     Ho and Nguyen (2016) and Nguyen, Nguyen and Ho (2023) give 2m for the intercepts of m Gaussian atoms, half of that for
-    variances; 2 for slopes and gates.
+    variances; 2 for slopes and gates. Nguyen et al. (2025), On DeepSeekMoE, give 2 for strongly identifiable experts, shared and
+    routed. Pseudo-true densities of sigmoid gates: Nguyen, Ho and Rinaldo (2024).
 
     Examples
     --------
@@ -139,27 +160,41 @@ def population_exponent(
 
     if x is None:
         x = law_of_x(truth)
-    if truth.n_experts < 2 or not 0 <= split < truth.n_experts or atoms < 2:
+    if truth.n_experts < 2 or not 0 <= split < truth.n_experts or atoms < 1:
         raise ValueError(
-            f"needs two true experts, 0 <= split < n_experts and two atoms, got {truth.n_experts}, split={split}, atoms={atoms}"
+            f"needs two true experts, 0 <= split < n_experts and an atom or more, got {truth.n_experts}, split={split}, atoms={atoms}"
         )
-    given = np.geomspace(0.8, 0.15, 6) if atoms > 2 else np.geomspace(0.32, 0.02, 5)
-    grid = np.array(given if sizes is None else sizes, dtype=float)
+    nodes = nodes_of(truth, x, trials)
+    model = split_atom(truth, split, atoms, known, np.unique(nodes.X, axis=0))
+    grid = np.array(_default_sizes(model) if sizes is None else sizes, dtype=float)
     if grid.size < 2 or not np.all(np.diff(grid) < 0) or grid[-1] <= 0:
         raise ValueError(f"sizes must descend and be positive, got {grid.tolist()}")
     rng = rng if rng is not None else np.random.default_rng(0)
-    model = split_atom(truth, split, atoms)
-    target = _row_of(model, component)
-    nodes = nodes_of(truth, x, trials)
-    distances = _follow(model, nodes, target, grid, n_starts, rng)
+    target, floor = _row_of(model, component), 0.0
+    if model.exact:
+        distances = _follow(model, nodes, target, grid, n_starts, rng)
+    else:
+        floor, distances = beyond_nearest(model, nodes, target, grid, n_starts, rng, box)
     local = np.diff(np.log(np.maximum(distances, 1e-300))) / np.diff(np.log(grid))
     exponent = math.inf
     if distances.max() > _NOTHING:
         tail = slice((grid.size - 1) // 2, None)
         exponent = float(np.polyfit(np.log(grid[tail]), np.log(np.maximum(distances[tail], 1e-300)), 1)[0])
     return PopulationExponent(
-        model.names[target], atoms, tuple(grid.tolist()), tuple(distances.tolist()), exponent, tuple(local.tolist())
+        model.names[target],
+        atoms,
+        tuple(grid.tolist()),
+        tuple(distances.tolist()),
+        exponent,
+        tuple(local.tolist()),
+        floor,
     )
+
+
+def _default_sizes(model: Split) -> Array:
+    if not model.exact:  # a curvature shows closer to the best density than the copies are to each other
+        return np.geomspace(0.04, 0.0025, 5)
+    return np.geomspace(0.8, 0.15, 6) if model.atoms > 2 else np.geomspace(0.32, 0.02, 5)
 
 
 _ALIASES = {
@@ -172,11 +207,11 @@ _ALIASES = {
 
 
 def _row_of(model: Split, component: str) -> int:
-    pattern = _ALIASES.get(component, rf"(gate|expert):{re.escape(component)}")
+    pattern = _ALIASES.get(component, rf"((gate|expert):)?{re.escape(component)}")
     for row, name in enumerate(model.names):
         if re.fullmatch(pattern, name):
             return row
-    raise ValueError(
+    raise CannotSplit(
         f"no parameter {component!r} to split; give {', '.join(_ALIASES)} or one of {', '.join(model.names)}"
     )
 
@@ -188,16 +223,15 @@ def _follow(model: Split, nodes: Nodes, target: int, sizes: Array, n_starts: int
         # where variances split by a size, intercepts may split by its root
         starts = [
             size ** (1.0, 0.5)[k % 2] * 0.5 * rng.standard_normal(model.n_params)
-            for k in range(n_starts if i == 0 or model.rows.shape[1] > 2 else 1)
+            for k in range(n_starts if i == 0 or model.atoms > 2 else 1)
         ]
         if i:
             starts += _continued(model, [end for _, end in ends[::-1]], sizes[i::-1])
         ends.append(min((_closest(model, nodes, target, size, start) for start in starts), key=lambda end: end[0]))
-    if model.rows.shape[1] > 2:  # several atoms have several ways to share a split; the best one may be found late
-        for i in reversed(range(len(sizes) - 1)):
-            starts = _continued(model, [end for _, end in ends[i + 1 :]], sizes[i:])
-            found = (_closest(model, nodes, target, sizes[i], start) for start in starts)
-            ends[i] = min([ends[i], *found], key=lambda end: end[0])
+    for i in reversed(range(len(sizes) - 1)):  # there are several ways to share a split; the best one may be found late
+        starts = _continued(model, [end for _, end in ends[i + 1 :]], sizes[i:])
+        found = (_closest(model, nodes, target, sizes[i], start) for start in starts)
+        ends[i] = min([ends[i], *found], key=lambda end: end[0])
     return np.array([distance for distance, _ in ends])
 
 

@@ -122,8 +122,6 @@ def test_errors():
         population_exponent(truth, x=law, component="slope")
     with pytest.raises(ValueError, match="sizes must descend"):
         population_exponent(truth, x=law, sizes=(0.1, 0.2))
-    with pytest.raises(ValueError, match="cannot share its weight"):
-        population_exponent(*parts("sigmoid-regime-2")[:1], x=law)
     poisson = ms.ConditionalMixture("softmax", "poisson", {
         "gate_coef": [[1.0], [0.0]], "gate_intercept": [0.0, 0.0], "expert_coef": [[1.0], [-1.0]], "expert_intercept": [0.0, 1.0],
     })  # fmt: skip
