@@ -8,13 +8,11 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from benchmarks.baselines import LOG_2PI, Mixture, Trace, run_lbfgs
+from benchmarks.baselines import Mixture, Trace, run_lbfgs
 from benchmarks.problems import Array, Params, Problem
 
 FLEXMIX = """
@@ -44,39 +42,15 @@ def has_flexmix() -> bool:
     return subprocess.run([rscript, "-e", "library(flexmix)"], capture_output=True, check=False).returncode == 0
 
 
-def jax_value_and_gradient(problem: Problem) -> Callable[[Array], tuple[float, Array]]:
-    """Jitted log-likelihood and gradient in double precision, already compiled for this shape."""
-    import jax  # type: ignore[import-not-found,unused-ignore]
-    import jax.numpy as jnp  # type: ignore[import-not-found,unused-ignore]
-
-    jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call,unused-ignore]
-    mixture = Mixture(problem)
-    k, q = mixture.k, mixture.q
-
-    def value(theta: Any, features: Any, y: Any) -> Any:
-        gate = jnp.vstack([theta[: (k - 1) * q].reshape(k - 1, q), jnp.zeros((1, q))])
-        expert, log_scale = theta[(k - 1) * q : -k].reshape(k, q), theta[-k:, None]
-        z = (y - expert @ features) * jnp.exp(-log_scale)
-        scores = gate @ features
-        joint = scores - log_scale - 0.5 * z * z - 0.5 * LOG_2PI
-        return jnp.sum(jax.nn.logsumexp(joint, axis=0) - jax.nn.logsumexp(scores, axis=0))
-
-    compiled = jax.jit(jax.value_and_grad(value))
-    features, y = jnp.asarray(mixture.features), jnp.asarray(mixture.y)
-
-    def fun(theta: Array) -> tuple[float, Array]:
-        found, gradient = compiled(theta, features, y)
-        return float(found), np.asarray(gradient, dtype=np.float64)
-
-    fun(problem.start.vector())
-    return fun
-
-
 def lbfgs_jax(problem: Problem, trace: Trace) -> Params:
     """L-BFGS-B on the JAX gradient; the compilation is not on the clock."""
-    fun = jax_value_and_gradient(problem)
+    from benchmarks.jax_loglik import objective
+
+    mixture, start = Mixture(problem), problem.start.vector()
+    fun = objective(mixture.features, mixture.y, "softmax", "gaussian", (mixture.k, 1, mixture.q))
+    fun(start)
     trace.start = time.process_time()
-    return run_lbfgs(fun, problem.start.vector(), len(problem.y), problem.n_experts, trace)
+    return run_lbfgs(fun, start, mixture.n, mixture.k, trace)
 
 
 def flexmix_r(problem: Problem, trace: Trace, tolerance: float = 1e-10) -> Params:
