@@ -100,6 +100,10 @@ class CensoredExpert(Expert):
         """The family's."""
         return self.family.canonical(coef, scale)
 
+    def alternatives(self, coef: Array, scale: Array) -> list[tuple[Array, Array]]:
+        """The family's."""
+        return self.family.alternatives(coef, scale)
+
     def for_information(self, n: float) -> CensoredExpert:
         """Of the family's."""
         return CensoredExpert(self.family.for_information(n), self.low, self.high)

@@ -146,6 +146,16 @@ class MixedExperts(Expert):
             coef[k : k + 1], scale[k : k + 1, places] = member.canonical(coef[k : k + 1], scale[k : k + 1, places])
         return coef, scale
 
+    def alternatives(self, coef: Array, scale: Array) -> list[tuple[Array, Array]]:
+        """Those of each family, the other experts as they are."""
+        out = []
+        for k, (member, places) in enumerate(zip(self.families, self._places, strict=True)):
+            for new_coef, new_scale in member.alternatives(coef[k : k + 1], scale[k : k + 1, places]):
+                moved, scalars = coef.copy(), scale.copy()
+                moved[k : k + 1], scalars[k : k + 1, places] = new_coef, new_scale
+                out.append((moved, scalars))
+        return out
+
     def for_information(self, n: float) -> MixedExperts:
         """Each by its family."""
         return MixedExperts([member.for_information(n) for member in self.families])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import moestat as ms
+from moestat.experts import CensoredExpert, MixedExperts
 from moestat.experts.continuous import invert, weighted_quantiles
 from moestat.experts.gamma import GammaExpert
 from moestat.experts.laplace import LaplaceExpert
@@ -169,3 +170,25 @@ def test_skew_search_leaves_the_normal_law(seed: int) -> None:
     from_truth = fit_mixture(X, y, 2, expert="skew_normal", init=truth.params).result
     assert from_default.converged
     assert from_default.loglik >= from_truth.loglik - 1e-6
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_a_skew_member_of_a_mixture_of_families_leaves_it_too(seed: int) -> None:
+    expert = MixedExperts(["skew_normal", "normal"])
+    params = SKEWED | {"expert_shape": [4.0, np.nan]}
+    truth = ms.ConditionalMixture("softmax", expert, params)
+    rng = np.random.default_rng(seed)
+    X = rng.uniform(-2.0, 2.0, (400, 1))
+    y = truth.sample(X, rng)
+    wrong = params | {"expert_shape": [-0.5, np.nan], "expert_intercept": [1.8, -2.0]}
+    ends = [fit_mixture(X, y, 2, expert=expert, init=init).result for init in (wrong, params)]
+    assert ends[0].converged
+    assert ends[0].loglik >= ends[1].loglik - 1e-6
+
+
+def test_a_censored_skew_normal_has_the_alternatives_of_its_family() -> None:
+    coef, scale = np.zeros((2, 1, 2)), np.array([[0.0, 0.1], [0.0, 3.0]])
+    mine, theirs = (e.alternatives(coef, scale) for e in (CensoredExpert("skew_normal"), SkewNormalExpert()))
+    assert len(mine) == 2
+    for found, wanted in zip(mine, theirs, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True))
