@@ -185,3 +185,19 @@ def test_log_density_of_x_is_that_of_the_model():
     y = np.zeros(9)
     given = np.logaddexp.reduce(p.log_gate(x) + p.expert_log_density(x, y), axis=1)
     np.testing.assert_allclose(law_of_x(p).log_density(x), p.log_density(x, y) - given, atol=1e-13)
+
+
+def test_the_accuracy_asked_of_several_features_is_kept_with_fewer_points():
+    def rough(shift):
+        return RegressionTruth(
+            lambda X: np.cos(40.0 * X[:, 0]) + np.abs(X[:, 1] - 0.37) + shift * X[:, 0] ** 3, 0.5, n_features=2
+        )
+
+    square = Uniform([0.0, 0.0], [1.0, 1.0])
+    exact = 0.3**2 / 7.0 / (2.0 * 0.5**2)  # E (0.3 x³)² / (2 σ²)
+    for rtol in (1e-3, 3e-3, 1e-2):
+        found = kl(rough(0.0), rough(0.3), square, rtol=rtol)
+        assert found.error <= rtol * found.value
+        assert abs(found.value - exact) <= 2.0 * found.error
+    points = [kl(rough(0.0), rough(0.3), square, rtol=rtol).method for rtol in (1e-3, 1e-2)]
+    assert points[0] != points[1]
