@@ -119,53 +119,40 @@ def add(
 
 
 @cache
-def lower_pairs(size: int) -> list[tuple[int, int]]:
+def lower_pairs(size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """The pairs `(i, j)` with `j <= i < size`, row by row."""
-    return [(i, j) for i in range(size) for j in range(i + 1)]
+    return np.tril_indices(size)
 
 
 def add_pairs(matrix: Array, pairs: Array, s: int, q: int) -> None:
-    """Add the blocks of the gate pairs `b <= a` (lower triangles) to the gate's corner of a matrix, in place."""
-    for row, (i, j) in enumerate(lower_pairs(s)):
-        block = mirror(pairs[row])
-        matrix[i * q : (i + 1) * q, j * q : (j + 1) * q] += block
-        if i != j:
-            matrix[j * q : (j + 1) * q, i * q : (i + 1) * q] += block
+    """Add the symmetric blocks of the gate pairs `j <= i` (lower triangles) to the lower blocks of the gate's corner."""
+    corner = matrix[: s * q, : s * q].reshape(s, q, s, q)
+    i, j = lower_pairs(s)
+    corner[i, :, j] += mirror(pairs)
 
 
 def assemble(layout: Layout, acc: Statistics) -> tuple[Array, Array]:
-    """Gradient and Hessian in the untied vector (gate, coefficients, scale parameters)."""
+    """Gradient and Hessian in the untied vector (gate, coefficients, scale parameters).
+
+    Views with one axis for the expert and one for its parameters take all experts at once: at fifty experts a loop
+    over their blocks costs more than the sums over rows.
+    """
     k, s, q = layout.n_experts, layout.n_scored, layout.q_gate
-    d, p = layout.n_predictors, layout.q_expert
-    c = layout.n_scale
+    d, p, c = layout.n_predictors, layout.q_expert, layout.n_scale
     n_gate, n_coef, _ = layout.sizes
+    gates, coefs, scales = slice(n_gate), slice(n_gate, n_gate + n_coef), slice(n_gate + n_coef, None)
     gradient = acc["score"].copy()
     gradient[:n_gate] = acc["gate_score"].ravel()
-    hessian = -mirror(acc["outer"])
+    hessian = -acc["outer"]  # the lower triangle is filled
     add_pairs(hessian, acc["gate_pairs"], s, q)
-    mean_mean = mirror(acc["mean_mean"])
-    for e in range(k):
-        g = slice(e * q, (e + 1) * q)
-        means = [slice(n_gate + (e * d + i) * p, n_gate + (e * d + i + 1) * p) for i in range(d)]
-        scales = slice(n_gate + n_coef + e * c, n_gate + n_coef + (e + 1) * c)
-        if e < s:
-            for i in range(d):
-                hessian[g, means[i]] += acc["gate_mean"][i, e]
-                hessian[means[i], g] += acc["gate_mean"][i, e].T
-            hessian[g, scales] += acc["gate_scale"][:, e].T
-            hessian[scales, g] += acc["gate_scale"][:, e]
-        for i in range(d):
-            for j in range(i + 1):
-                block = mean_mean[i * (i + 1) // 2 + j, e]
-                hessian[means[i], means[j]] += block
-                if i != j:
-                    hessian[means[j], means[i]] += block.T
-            hessian[scales, means[i]] += acc["scale_mean"][:, i, e]
-            hessian[means[i], scales] += acc["scale_mean"][:, i, e].T
-        for i in range(c):
-            for j in range(i + 1):
-                value = acc["scale_scale"][i * (i + 1) // 2 + j, e]
-                hessian[scales.start + i, scales.start + j] += value
-                if i != j:
-                    hessian[scales.start + j, scales.start + i] += value
-    return gradient, hessian
+    e, scored = np.arange(k), np.arange(s)
+    hessian[coefs, gates].reshape(k, d, p, s, q)[scored, :, :, scored] += acc["gate_mean"].transpose(1, 0, 3, 2)
+    hessian[scales, gates].reshape(k, c, s, q)[scored, :, scored] += acc["gate_scale"].transpose(1, 0, 2)
+    hessian[scales, coefs].reshape(k, c, k, d, p)[e, :, e] += acc["scale_mean"].transpose(2, 0, 1, 3)
+    mean_mean = hessian[coefs, coefs].reshape(k, d, p, k, d, p)
+    for i, j, block in zip(*lower_pairs(d), mirror(acc["mean_mean"]), strict=True):
+        mean_mean[e, i, :, e, j] += block
+    scale_scale = hessian[scales, scales].reshape(k, c, k, c)
+    for i, j, value in zip(*lower_pairs(c), acc["scale_scale"], strict=True):
+        scale_scale[e, i, e, j] += value
+    return gradient, mirror(hessian)

@@ -210,6 +210,7 @@ class Objective:
         if curved:
             matrix = self._penalty(theta)[2][: s * q, : s * q]
             louis.add_pairs(matrix, acc["gate_pairs"], s, q)
+            matrix = mirror(matrix)
         return Pass(float(acc["value"]) - self._penalty(theta)[0], acc, matrix)
 
     def maximise(self, theta: Array, at: Pass, gate_step: float = 1.0) -> Array:
