@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from moestat.divergences.transitions import gate_transitions
+from moestat.kernels.functions import mixture_log_density
 
 __all__ = ["Components", "ConditionalDensity", "FittedEstimator", "RegressionTruth", "density_of", "gate_transitions"]
 
@@ -165,13 +166,8 @@ class Components:
 
     def log_density(self, y: Array) -> Array:
         """Log-densities (q,N) at responses (q,N)."""
-        level = (self.log_gate - np.log(self.std) - 0.5 * np.log(2.0 * np.pi)).T[:, :, None]
-        terms = y[None] - self.mean.T[:, :, None]
-        terms *= (1.0 / self.std).T[:, :, None]
-        np.square(terms, out=terms)
-        terms *= -0.5
-        terms += level
-        return log_sum(terms)
+        level = self.log_gate - np.log(self.std) - 0.5 * np.log(2.0 * np.pi)
+        return mixture_log_density(level, self.mean, 1.0 / self.std, y)
 
     def quantiles(self) -> Array:
         """Points (q,K,L), of each component in ascending order, between which panels in y are laid."""
@@ -181,15 +177,3 @@ class Components:
     def take(self, rows: NDArray[np.int64]) -> Components:
         """Components at some of the points."""
         return Components(self.log_gate[rows], self.mean[rows], self.std[rows])
-
-
-def log_sum(terms: Array) -> Array:
-    """``log Σ_k exp(terms)`` over the first axis; the terms are overwritten."""
-    if terms.shape[0] == 1:
-        return np.asarray(terms[0])
-    top = np.maximum(terms.max(axis=0), -1e300)
-    terms -= top
-    np.exp(terms, out=terms)
-    with np.errstate(divide="ignore"):
-        log_density: Array = np.log(terms.sum(axis=0)) + top
-    return log_density

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,8 @@ Rule = Callable[[Any, Any, tuple[Array, Array] | None], Array]
 
 # The quick rule is kept when its own error is below this share of the value.
 _QUICK = 3e-4
+# And this share of a lot of points tells that it will not be.
+_HOPELESS = 0.03
 # A squared distance of means below this is rounding.
 _ZERO = 1e-28
 _ONE_NUMBER = ("interval", "counts", "classes")
@@ -208,10 +212,23 @@ def _average(
         except TooManyTerms:
             return _sampled(truth, estimate, x, laws, integrand, rng)
     if laws is None and not integrand.kinked and _gaussian(truth) and _gaussian(estimate):
-        quick, in_y = run(lambda p, q, m: by_hermite(p, q, integrand), "Gauss-Hermite in y")
-        if in_y <= _QUICK * quick.value or quick.value <= integrand.noise:
-            return quick
+        with suppress(_Rough):
+            quick, in_y = run(partial(_hermite, integrand, truth.n_features > 1), "Gauss-Hermite in y")
+            if in_y <= _QUICK * quick.value or quick.value <= integrand.noise:
+                return quick
     return run(lambda p, q, m: by_panels(p, q, integrand, m), "Gauss-Kronrod panels in y")[0]
+
+
+class _Rough(Exception):
+    """The quick rule is far from the accuracy that it must have."""
+
+
+def _hermite(integrand: Integrand, give_up: bool, p: Any, q: Any, marginals: tuple[Array, Array] | None) -> Array:
+    """The quick rule; where points x are drawn, and each lot of them is like the others, the first lot tells whether it will do."""
+    found = by_hermite(p, q, integrand)
+    if give_up and found[:, 1:].sum() > _HOPELESS * found[:, 0].sum():
+        raise _Rough
+    return found
 
 
 def _over_x(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from moestat.divergences.densities import Components, ConditionalDensity, log_sum
+from moestat.divergences.densities import Components, ConditionalDensity
 from moestat.experts.formula_blocks import extra_of
 
 Array = NDArray[np.float64]
@@ -122,7 +122,7 @@ class FamilyComponents:
         c, n, width = columns.shape
         eta = np.repeat(self.eta, width, axis=2)
         terms = np.array(self.expert.log_density(columns.reshape(c, n * width), eta, self.extra))
-        return log_sum(terms.reshape(-1, n, width) + self.log_gate.T[:, :, None])
+        return _log_sum(terms.reshape(-1, n, width) + self.log_gate.T[:, :, None])
 
     def quantile(self, level: float) -> Array:
         """Quantiles of the components (q,K)."""
@@ -147,3 +147,15 @@ def components_of(density: ConditionalDensity, X: Array) -> AnyComponents:
     """The components of a density of one response at rows (q,d)."""
     family = getattr(getattr(density, "expert", None), "name", "gaussian")
     return Components.of(density, X) if family == "gaussian" else FamilyComponents.of(density, X)
+
+
+def _log_sum(terms: Array) -> Array:
+    """``log Σ_k exp(terms)`` over the first axis; the terms are overwritten."""
+    if terms.shape[0] == 1:
+        return np.asarray(terms[0])
+    top = np.maximum(terms.max(axis=0), -1e300)
+    terms -= top
+    np.exp(terms, out=terms)
+    with np.errstate(divide="ignore"):
+        log_density: Array = np.log(terms.sum(axis=0)) + top
+    return log_density

@@ -17,6 +17,7 @@ SUMS = {"reassoc", "contract", "nsz"}
 EXACT = {"contract"}
 STRIP = 512  # rows that are worked on at a time; keeps a strip of a few rows in the first-level cache
 
+LOWEST = -1e300  # log-densities below it are those of zero
 LOG2E = 1.4426950408889634
 LN2_HI = 6.93147180369123816490e-01
 LN2_LO = 1.90821492927058770002e-10
@@ -495,3 +496,30 @@ def softmax_pairs(prob, out):
                 for i in range(pa.size):
                     o[i] = -pa[i] * pb[i]
             row += 1
+
+
+@njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy")
+def mixture_log_density(level, mean, precision, y, out):
+    """out (Q, N) = log Σ_k exp(level_k - (precision_k (y - mean_k))²/2), with components (Q, K) of their own for every row of y (Q, N).
+
+    Components that are 45 nats below the largest at every response of a row are left out: they change no digit.
+    """
+    top = np.empty(y.shape[1])
+    for row in range(y.shape[0]):
+        at, o = y[row], out[row]
+        top[:] = LOWEST
+        for k in range(level.shape[1]):
+            a, m, p = level[row, k], mean[row, k], precision[row, k]
+            for i in range(at.size):
+                z = p * (at[i] - m)
+                top[i] = max(top[i], a - 0.5 * z * z)
+        lowest = top.min()
+        o[:] = 0.0
+        for k in range(level.shape[1]):
+            a, m, p = level[row, k], mean[row, k], precision[row, k]
+            if a >= lowest - 45.0:
+                for i in range(at.size):
+                    z = p * (at[i] - m)
+                    o[i] += _exp(a - 0.5 * z * z - top[i])
+        for i in range(at.size):
+            o[i] = top[i] + _log(o[i]) if top[i] > LOWEST else -np.inf

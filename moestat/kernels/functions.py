@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from moestat.kernels import plain
 
 Array = NDArray[np.float64]
 
@@ -38,6 +41,14 @@ def log_total(z: Array) -> Array:
     """`log Σ_k exp z_k` over the first axis, where the largest `z` is zero: its digits are kept also where all others are low."""
     terms, below = exp(z), z.real < 0.0
     return log1p((terms * below).sum(axis=0) + ((terms * ~below).sum(axis=0) - 1.0))
+
+
+def mixture_log_density(level: Array, mean: Array, precision: Array, y: Array) -> Array:
+    """Log-densities (q,N) at responses (q,N) of normal components (q,K): logarithms of weight over scale, means, inverse scales."""
+    kernels: Any = sys.modules.get("moestat.kernels.fast") or plain
+    out = np.empty_like(y)
+    kernels.mixture_log_density(*map(np.ascontiguousarray, (level, mean, precision, y)), out)
+    return out
 
 
 def _compiled(name: str, otherwise: Callable[[Array], Array], x: Array) -> Array:

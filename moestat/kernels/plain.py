@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 LOG_ROOT_2PI = 0.9189385332046727418
+LOWEST = -1e300  # log-densities below it are those of zero
 
 
 def softmax_forward(coef, features, start, stop, log_prob, prob):
@@ -110,3 +111,17 @@ def softmax_pairs(prob, out):
     pairs = [(a, b) for a in range(len(prob)) for b in range(a + 1)]
     for row, (a, b) in enumerate(pairs):
         out[row] = (a == b) * prob[a] - prob[a] * prob[b]
+
+
+def mixture_log_density(level, mean, precision, y, out):
+    """out (Q, N) = log Σ_k exp(level_k - (precision_k (y - mean_k))²/2), with components (Q, K) of their own for every row of y (Q, N)."""
+    terms = y[None] - mean.T[:, :, None]
+    terms *= precision.T[:, :, None]
+    np.square(terms, out=terms)
+    terms *= -0.5
+    terms += level.T[:, :, None]
+    top = np.maximum(terms.max(axis=0), LOWEST)
+    terms -= top
+    np.exp(terms, out=terms)
+    with np.errstate(divide="ignore"):
+        out[...] = np.log(terms.sum(axis=0)) + top
