@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, ndtr
+from scipy.special import ndtr
+
+from moestat.kernels import functions as kernels
 
 Array = NDArray[np.float64]
 Triple = tuple[Array, Array, Array]
@@ -29,16 +31,14 @@ def relu(u: Array) -> Triple:
 
 def tanh(u: Array) -> Triple:
     """`tanh u`."""
-    small = np.exp(-2.0 * np.abs(u))
-    value, slope = np.tanh(u), 4.0 * small / (1.0 + small) ** 2
+    value, slope = kernels.tanh(u)
     return value, slope, -2.0 * value * slope
 
 
 def sigmoid(u: Array) -> Triple:
     """`1/(1 + exp(-u))`."""
-    value = expit(u)
-    slope = value * expit(-u)
-    return value, slope, -slope * np.tanh(0.5 * u)
+    half, slope = kernels.tanh(0.5 * u)
+    return kernels.expit(u), 0.25 * slope, -0.25 * slope * half
 
 
 def gelu(u: Array) -> Triple:
@@ -51,10 +51,10 @@ def gelu(u: Array) -> Triple:
 
 def silu(u: Array) -> Triple:
     """`u σ(u)`, `σ(u) = 1/(1 + exp(-u))`."""
-    value = expit(u)
-    slope = value * expit(-u)
+    value = kernels.expit(u)
+    half, slope = kernels.tanh(0.5 * u)
     v = np.clip(u, -800.0, 800.0)  # beyond, the slope of σ is zero
-    return u * value, value + v * slope, slope * (2.0 - v * np.tanh(0.5 * v))
+    return u * value, value + 0.25 * v * slope, 0.25 * slope * (2.0 - v * half)
 
 
 def power(p: int) -> Activation:

@@ -1,4 +1,4 @@
-"""exp, log, log1p and what they make, of arrays: compiled where a fit has loaded the compiled kernels, NumPy's otherwise; equal to two ulp."""
+"""exp, log, log1p, tanh and what they make, of arrays: compiled where a fit has loaded the compiled kernels, NumPy's otherwise; equal to two ulp."""
 
 from __future__ import annotations
 
@@ -37,6 +37,19 @@ def expit(x: Array) -> Array:
     return np.asarray(np.where(x < 0.0, small, 1.0) / (1.0 + small))
 
 
+def tanh(x: Array) -> tuple[Array, Array]:
+    """`tanh x` and its derivative `1 - tanh² x`, both to a small relative error where the latter is above 1e-303."""
+    compiled = _rows("tanh_rows", x)
+    if compiled is None:
+        small = np.exp(-2.0 * np.abs(x))
+        return np.tanh(x), 4.0 * small / (1.0 + small) ** 2
+    flat = np.ascontiguousarray(x).reshape(-1)
+    out = np.empty((2, flat.size))
+    compiled(flat, *out)
+    value, slope = out.reshape(2, *x.shape)
+    return value, slope
+
+
 def log_total(z: Array) -> Array:
     """`log Σ_k exp z_k` over the first axis, where the largest `z` is zero: its digits are kept also where all others are low."""
     terms, below = exp(z), z.real < 0.0
@@ -52,11 +65,16 @@ def mixture_log_density(level: Array, mean: Array, precision: Array, y: Array) -
 
 
 def _compiled(name: str, otherwise: Callable[[Array], Array], x: Array) -> Array:
-    """Predictions alone do not load the compiled kernels, which takes longer than they do."""
-    compiled = getattr(sys.modules.get("moestat.kernels.fast"), name, None)
-    if compiled is None or np.size(x) < SMALL or x.dtype != np.float64:
+    compiled = _rows(name, x)
+    if compiled is None:
         return otherwise(x)
     flat = np.ascontiguousarray(x).reshape(-1)
     out = np.empty_like(flat)
     compiled(flat, out)
     return out.reshape(x.shape)
+
+
+def _rows(name: str, x: Array) -> Any:
+    """The compiled function of rows, if it pays: predictions alone do not load the compiled kernels, which takes longer than they do."""
+    compiled = getattr(sys.modules.get("moestat.kernels.fast"), name, None)
+    return None if np.size(x) < SMALL or x.dtype != np.float64 else compiled

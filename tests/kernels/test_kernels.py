@@ -70,7 +70,7 @@ def test_the_twins_have_the_same_names_and_arguments(fast: ModuleType) -> None:
         return {n: list(inspect.signature(f).parameters) for n, f in found.items() if f.__module__ == module.__name__}
 
     compiled = signatures(fast)
-    for name in ("exp_rows", "log_rows", "log1p_rows"):  # their twins are NumPy's functions
+    for name in ("exp_rows", "log_rows", "log1p_rows", "tanh_rows"):  # their twins are NumPy's functions
         compiled.pop(name)
     assert compiled == signatures(plain)
 
