@@ -16,8 +16,8 @@ from moestat.checks import Data
 from moestat.experts.base import BaseExpert
 from moestat.experts.gaussian import GaussianExpert
 from moestat.gates.base import Gate
-from moestat.general import objective_for
 from moestat.layout import Layout, Parameters
+from moestat.linked import objective_for
 from moestat.maps import FeatureMap, make_map
 from moestat.mixture import ConditionalMixture
 from moestat.objective import Objective

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from moestat.blocks import Block
 from moestat.gate_sums import add_gate, gate_accumulators, gate_step_sums
 from moestat.kernels.functions import exp
-from moestat.layout import Layout, Parameters
+from moestat.layout import Parameters
 from moestat.linalg import mirror
 from moestat.objective import Objective, Pass, Statistics
 from moestat.predictor_sums import add_experts, grams
@@ -271,12 +271,15 @@ class GeneralObjective(Objective):
                 ws["resp"][...] = resp[:, block.row : block.row + block.stop - block.start]
             self.kernels.scale_rows(block.weight, block.start, block.stop, ws["resp"])
             layout.expert.add_statistics(acc, params.scale, block, ws, self.kernels)
-            add_gate(self, params, block, ws, acc, weights_of(block))
+            self._add_gate(params, block, ws, acc)
 
         acc = self._sum(work, zero, params, self._width())
         penalty, slope, curvature = self._penalty(theta)
         matrix = gate_step_sums(layout, acc, slope, curvature)
         return Pass(float(acc["value"]) - penalty, acc, matrix)
+
+    def _add_gate(self, params: Parameters, block: Block, ws: dict[str, Array], acc: Statistics) -> None:
+        add_gate(self, params, block, ws, acc, weights_of(block))
 
     def maximise(self, theta: Array, at: Pass, gate_step: float = 1.0) -> Array:
         """M-step: the experts' own, and a (damped) Newton or scoring step for the gate; clipped to the box."""
@@ -313,8 +316,3 @@ def weights_of(block: Block) -> Array:
 def block_phi(block: Block) -> Array:
     """The experts' features of a block."""
     return block.expert_features[:, block.start : block.stop]
-
-
-def objective_for(rows: Any, layout: Layout, **settings: Any) -> Objective:
-    """The objective of a model: compiled for softmax gates of linear scores and linear predictors, general otherwise."""
-    return (GeneralObjective if layout.by_scores else Objective)(rows, layout, **settings)

@@ -60,7 +60,12 @@ def row_scores(layout: Layout, params: Parameters, block: Block, ws: dict[str, A
     """Scores `(P, B)` of the block's rows in the untied vector."""
     first = layout.expert.weighted_slopes(params.scale, block, ws, kernels)
     s = layout.n_scored
-    return score_rows(layout, block, ws["resp"][:s] - ws["prob"][:s], first, ws["scores"], kernels)
+    return score_rows(layout, block, linked(ws, ws["resp"][:s] - ws["prob"][:s]), first, ws["scores"], kernels)
+
+
+def linked(ws: dict[str, Array], by_log_weight: Array) -> Array:
+    """Slopes `(S, B)` in the gate's scores from those in the logarithms of which the gate is the softmax; see `LinkedObjective`."""
+    return by_log_weight * ws["link_slope"] if "link_slope" in ws else by_log_weight
 
 
 def add(
@@ -81,7 +86,7 @@ def add(
     c = m - d
 
     # gate part r_a z: the shift by π drops out of the covariance and is put back into the gradient
-    scores = score_rows(layout, block, resp[:s], first, ws["scores"], kernels)
+    scores = score_rows(layout, block, linked(ws, resp[:s]), first, ws["scores"], kernels)
     if block.weight.size:
         weight = block.weight[a:b]
         acc["score"] += scores @ weight
@@ -98,14 +103,20 @@ def add(
         for e in range(s):
             pairs[e * (e + 3) // 2] += resp[e]
         np.subtract(resp[:s], prob, out=difference)
+        if "link_slope" in ws:
+            kernels.scale_pairs(ws["link_slope"], pairs)
+            for e in range(s):
+                pairs[e * (e + 3) // 2] += difference[e] * ws["link_bend"][e]
+            difference *= ws["link_slope"]
         kernels.scale_rows(block.weight, a, b, pairs)
         kernels.scale_rows(block.weight, a, b, difference)
         kernels.weighted_grams(block.gate_features, pairs, a, b, acc["gate_pairs"])
         kernels.weighted_moments(block.gate_features, difference, a, b, acc["gate_score"])
         for i in range(d):
-            kernels.cross_grams(block.gate_features, block.expert_features, first[i, :s], a, b, acc["gate_mean"][i])
+            mixed = linked(ws, first[i, :s])
+            kernels.cross_grams(block.gate_features, block.expert_features, mixed, a, b, acc["gate_mean"][i])
         for i in range(c):
-            kernels.weighted_moments(block.gate_features, first[d + i, :s], a, b, acc["gate_scale"][i])
+            kernels.weighted_moments(block.gate_features, linked(ws, first[d + i, :s]), a, b, acc["gate_scale"][i])
     position = 0
     for i in range(m):
         for j in range(i + 1):

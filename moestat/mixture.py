@@ -13,8 +13,8 @@ from moestat import parameters as pm
 from moestat.blocks import Rows
 from moestat.experts.base import BaseExpert
 from moestat.gates.base import Gate
-from moestat.general import objective_for
 from moestat.layout import Layout, Parameters
+from moestat.linked import objective_for
 from moestat.maps import FeatureMap, make_map
 from moestat.objective import Objective
 from moestat.predictive import MixturePredictions

@@ -254,8 +254,8 @@ class Objective:
             kn.scale_rows(block.weight, a, b, ws["resp"])
             kn.scale_rows(block.weight, a, b, ws["prob"])
             if s:
-                np.subtract(ws["resp"][:s], ws["prob"][:s], out=ws["scratch"][:s])
-                kn.weighted_moments(block.gate_features, ws["scratch"][:s], a, b, acc["gate"])
+                pull = louis.linked(ws, np.subtract(ws["resp"][:s], ws["prob"][:s], out=ws["scratch"][:s]))
+                kn.weighted_moments(block.gate_features, pull, a, b, acc["gate"])
             first = layout.expert.weighted_slopes(params.scale, block, ws, kn)
             for slot in range(d):
                 kn.weighted_moments(block.expert_features, first[slot], a, b, acc["cross"][slot])

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from moestat.general import objective_for
 from moestat.layout import Parameters
 from moestat.linalg import solve_psd
+from moestat.linked import objective_for
 from moestat.objective import Objective
 from moestat.sparse_starts import sparse_start
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from moestat.gates.floored import FlooredGate
-from moestat.general import objective_for
+from moestat.linked import objective_for
 from moestat.objective import Objective
 from moestat.solvers.base import short_run
 from moestat.solvers.em import EM

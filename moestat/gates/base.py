@@ -29,6 +29,7 @@ class Gate:
     normalised: ClassVar[bool] = True  # the weights sum to one
     open_threshold: ClassVar[bool] = False  # has a number that a fit of its dense counterpart must set first
     exchangeable: ClassVar[bool] = True  # experts may be put in any order
+    linked: ClassVar[bool] = False  # the softmax of log σ of linear scores; not inherited
     joint: ClassVar[bool] = False  # a model of x as well
     raw_features: ClassVar[bool] = False  # needs the user's own columns, not orthonormal combinations of them
 

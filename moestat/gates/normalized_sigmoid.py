@@ -46,6 +46,7 @@ class NormalizedSigmoidGate(SigmoidScores):
     """
 
     name: ClassVar[str] = "normalized_sigmoid"
+    linked: ClassVar[bool] = True
 
     def index(self, n_experts: int, n_features: int) -> NDArray[np.int64]:
         """All are free, but for a single expert, whose weight is one."""

@@ -143,41 +143,68 @@ def _affine(coef, features, start, width, out):
         j += 1
 
 
+@njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy", inline="always")
+def _normalise(top, total, lo, width, log_prob, prob):
+    """log_prob and prob of the scores in a strip of log_prob, whose maxima are in `top`; `total` is room."""
+    for i in range(width):
+        total[i] = 0.0
+    for k in range(log_prob.shape[0]):
+        score = log_prob[k, lo : lo + width]
+        p = prob[k, lo : lo + width]
+        for i in range(width):
+            score[i] -= top[i]
+            p[i] = _exp(score[i])
+            total[i] += p[i]
+    for i in range(width):
+        top[i] = _log(total[i])
+        total[i] = 1.0 / total[i]
+    for k in range(log_prob.shape[0]):
+        score = log_prob[k, lo : lo + width]
+        p = prob[k, lo : lo + width]
+        for i in range(width):
+            score[i] -= top[i]
+            p[i] *= total[i]
+
+
 @njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy")
 def softmax_forward(coef, features, start, stop, log_prob, prob):
     """Softmax gate: log_prob, prob (K, B) of the scores `coef (K, q) @ features`."""
-    n_experts = coef.shape[0]
     top = np.empty(STRIP)
     total = np.empty(STRIP)
     for lo in range(0, stop - start, STRIP):
         width = min(STRIP, stop - start - lo)
-        for k in range(n_experts):
+        top[:width] = -np.inf
+        for k in range(coef.shape[0]):
             score = log_prob[k, lo : lo + width]
             _affine(coef[k], features, start + lo, width, score)
-            if k == 0:
-                for i in range(width):
-                    top[i] = score[i]
-            else:
-                for i in range(width):
-                    top[i] = max(top[i], score[i])
-        for i in range(width):
-            total[i] = 0.0
-        for k in range(n_experts):
-            score = log_prob[k, lo : lo + width]
-            p = prob[k, lo : lo + width]
             for i in range(width):
-                score[i] -= top[i]
-                p[i] = _exp(score[i])
-                total[i] += p[i]
-        for i in range(width):
-            top[i] = _log(total[i])
-            total[i] = 1.0 / total[i]
-        for k in range(n_experts):
+                top[i] = max(top[i], score[i])
+        _normalise(top, total, lo, width, log_prob, prob)
+
+
+@njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy")
+def sigmoid_forward(coef, features, start, stop, log_prob, prob, slope, bend):
+    """Softmax of log σ(s) of the scores s, and what log σ has as derivatives: σ(-s) and -σ(s) σ(-s), all (K, B)."""
+    top = np.empty(STRIP)
+    total = np.empty(STRIP)
+    for lo in range(0, stop - start, STRIP):
+        width = min(STRIP, stop - start - lo)
+        top[:width] = -np.inf
+        for k in range(coef.shape[0]):
             score = log_prob[k, lo : lo + width]
-            p = prob[k, lo : lo + width]
+            first = slope[k, lo : lo + width]
+            second = bend[k, lo : lo + width]
+            _affine(coef[k], features, start + lo, width, score)
             for i in range(width):
-                score[i] -= top[i]
-                p[i] *= total[i]
+                s = score[i]
+                e = _exp(-abs(s))
+                u = 1.0 + e
+                inverse = 1.0 / u
+                score[i] = min(s, 0.0) - (_log(u) + (e - (u - 1.0)) * inverse)
+                first[i] = (e if s > 0.0 else 1.0) * inverse
+                second[i] = -e * inverse * inverse
+                top[i] = max(top[i], score[i])
+        _normalise(top, total, lo, width, log_prob, prob)
 
 
 @njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy")
@@ -546,3 +573,17 @@ def mixture_log_density(level, mean, precision, y, out):
                     o[i] += _exp(a - 0.5 * z * z - top[i])
         for i in range(at.size):
             o[i] = top[i] + _log(o[i]) if top[i] > LOWEST else -np.inf
+
+
+@njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy")
+def scale_pairs(factor, pairs):
+    """The rows of `pairs` for b <= a are multiplied by factor[a] factor[b], in place."""
+    row = 0
+    for a in range(factor.shape[0]):
+        fa = factor[a]
+        for b in range(a + 1):
+            fb = factor[b]
+            o = pairs[row]
+            for i in range(fa.size):
+                o[i] *= fa[i] * fb[i]
+            row += 1

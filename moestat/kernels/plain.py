@@ -13,7 +13,19 @@ LOWEST = -1e300  # log-densities below it are those of zero
 
 def softmax_forward(coef, features, start, stop, log_prob, prob):
     """Softmax gate: log_prob, prob (K, B) of the scores `coef (K, q) @ features`."""
+    _softmax(coef @ features[:, start:stop], log_prob, prob)
+
+
+def sigmoid_forward(coef, features, start, stop, log_prob, prob, slope, bend):
+    """Softmax of log σ(s) of the scores s, and what log σ has as derivatives: σ(-s) and -σ(s) σ(-s), all (K, B)."""
     scores = coef @ features[:, start:stop]
+    small = np.exp(-np.abs(scores))
+    slope[...] = np.where(scores > 0.0, small, 1.0) / (1.0 + small)
+    bend[...] = -small / (1.0 + small) ** 2
+    _softmax(np.minimum(scores, 0.0) - np.log1p(small), log_prob, prob)
+
+
+def _softmax(scores, log_prob, prob):
     scores -= scores.max(axis=0)
     weight = np.exp(scores)
     total = weight.sum(axis=0)
@@ -125,3 +137,9 @@ def mixture_log_density(level, mean, precision, y, out):
     np.exp(terms, out=terms)
     with np.errstate(divide="ignore"):
         out[...] = np.log(terms.sum(axis=0)) + top
+
+
+def scale_pairs(factor, pairs):
+    """The rows of `pairs` for b <= a are multiplied by factor[a] factor[b], in place."""
+    a, b = np.tril_indices(len(factor))
+    pairs *= factor[a] * factor[b]

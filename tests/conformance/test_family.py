@@ -15,7 +15,8 @@ from moestat import blocks
 from moestat.experts import GaussianExpert
 from moestat.fitting import fit_mixture
 from moestat.gates.masked import SoftmaxScores
-from moestat.general import GeneralObjective, objective_for
+from moestat.general import GeneralObjective
+from moestat.linked import objective_for
 from moestat.mixture import ConditionalMixture
 from moestat.objective import Objective
 

@@ -46,6 +46,7 @@ MODELS = {
     "softmax": ("softmax", GaussianExpert(), 1),
     "polynomial, tied": ("softmax", GaussianExpert(degree=2, variance="tied"), 1),
     "constant": ("constant", GaussianExpert(), 1),
+    "sigmoid": ("normalized_sigmoid", GaussianExpert(), 1),
     "two responses": ("softmax", GaussianExpert(), 2),
 }
 
