@@ -10,7 +10,8 @@ import numpy as np
 
 from moestat.experts.base import Array, Expert, first_bad
 from moestat.experts.counts import RARE, is_count, log_multinomial
-from moestat.kernels.functions import exp, log_total
+from moestat.kernels import plain
+from moestat.kernels.functions import kernel
 
 
 @dataclass(frozen=True)
@@ -110,14 +111,11 @@ class MultinomialExpert(Expert):
 
     def log_proba(self, eta: Array) -> Array:
         """`log f(s)` for every class, `(C, K, B)`; none is minus infinity, and those near zero keep their digits."""
-        z = _below_largest(eta)
-        return np.asarray(z - log_total(z))
+        return _of_classes("class_log_rows", eta)
 
     def class_proba(self, eta: Array) -> Array:
         """`f(s)` for every class, `(C, K, B)`."""
-        out = exp(_below_largest(eta))
-        out /= out.sum(axis=0)
-        return out
+        return _of_classes("class_rows", eta)
 
     def log_density(self, y: Array, eta: Array, extra: Array) -> Array:
         """`log f` of a code, or of counts with their multinomial coefficient."""
@@ -133,13 +131,11 @@ class MultinomialExpert(Expert):
     def derivatives(self, y: Array, eta: Array, extra: Array) -> tuple[Array, Array]:
         """`y_s - n f_s` and `-n f_s (1[s = l] - f_l)`."""
         p = self.class_proba(eta)
-        counts = self._counts(y, len(p))
-        n = counts.sum(axis=0)
-        first, second = _slopes(p, counts, n), []
-        for s in range(len(eta)):
-            scaled = n * p[s]
-            second += [scaled * p[t] for t in range(s)] + [-scaled * _rest(p, s)]
-        return first, np.stack(second)
+        d = len(eta)
+        first, second = np.empty(eta.shape), np.empty((d * (d + 1) // 2, *eta.shape[1:]))
+        name = "multinomial_derivatives"
+        (kernel(name, p) or getattr(plain, name))(p, self._counts(y, len(p)), first, second)
+        return first, second
 
     def slopes(self, y: Array, eta: Array, extra: Array) -> Array:
         """`y_s - n f_s`."""
@@ -188,11 +184,11 @@ class MultinomialExpert(Expert):
         return y if len(y) > 1 else np.stack([np.where(y[0] == s, 1.0, 0.0) for s in range(n_classes)])
 
 
-def _below_largest(eta: Array) -> Array:
-    """The log odds of all classes less the largest of them."""
-    z = np.concatenate([eta, np.zeros_like(eta[:1])])
-    z -= z.max(axis=0)
-    return z
+def _of_classes(name: str, eta: Array) -> Array:
+    """A kernel of log odds `(C - 1, …)` with a result for every class."""
+    out = np.empty((len(eta) + 1, eta[0].size))
+    (kernel(name, eta) or getattr(plain, name))(np.ascontiguousarray(eta).reshape(len(eta), -1), out)
+    return out.reshape(-1, *eta.shape[1:])
 
 
 def _rest(p: Array, s: int) -> Array:

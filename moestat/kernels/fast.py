@@ -587,3 +587,102 @@ def scale_pairs(factor, pairs):
             for i in range(fa.size):
                 o[i] *= fa[i] * fb[i]
             row += 1
+
+
+@njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy")
+def class_log_rows(eta, out):
+    """out (C, M) = log-probabilities of classes with log odds eta (C - 1, M) against the last; those near zero keep their digits."""
+    d, m = eta.shape
+    top, below, ties = np.empty(STRIP), np.empty(STRIP), np.empty(STRIP)
+    for lo in range(0, m, STRIP):
+        width = min(STRIP, m - lo)
+        top[:] = 0.0
+        for s in range(d):
+            e = eta[s, lo : lo + width]
+            for i in range(width):
+                top[i] = max(top[i], e[i])
+        below[:] = 0.0
+        ties[:] = -1.0
+        for s in range(d + 1):
+            o = out[s, lo : lo + width]
+            if s < d:
+                e = eta[s, lo : lo + width]
+                for i in range(width):
+                    o[i] = e[i] - top[i]
+            else:
+                for i in range(width):
+                    o[i] = -top[i]
+            for i in range(width):
+                value = _exp(o[i])
+                below[i] += value if o[i] < 0.0 else 0.0
+                ties[i] += 0.0 if o[i] < 0.0 else 1.0
+        for i in range(width):
+            x = below[i] + ties[i]
+            u = 1.0 + x
+            top[i] = _log(u) + (x - (u - 1.0)) / u
+        for s in range(d + 1):
+            o = out[s, lo : lo + width]
+            for i in range(width):
+                o[i] -= top[i]
+
+
+@njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy")
+def class_rows(eta, out):
+    """out (C, M) = probabilities of classes with log odds eta (C - 1, M) against the last."""
+    d, m = eta.shape
+    top, total = np.empty(STRIP), np.empty(STRIP)
+    for lo in range(0, m, STRIP):
+        width = min(STRIP, m - lo)
+        top[:] = 0.0
+        for s in range(d):
+            e = eta[s, lo : lo + width]
+            for i in range(width):
+                top[i] = max(top[i], e[i])
+        last = out[d, lo : lo + width]
+        for i in range(width):
+            last[i] = _exp(-top[i])
+            total[i] = last[i]
+        for s in range(d):
+            e = eta[s, lo : lo + width]
+            o = out[s, lo : lo + width]
+            for i in range(width):
+                o[i] = _exp(e[i] - top[i])
+                total[i] += o[i]
+        for i in range(width):
+            total[i] = 1.0 / total[i]
+        for s in range(d + 1):
+            o = out[s, lo : lo + width]
+            for i in range(width):
+                o[i] *= total[i]
+
+
+@njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy")
+def multinomial_derivatives(prob, counts, slope, bend):
+    """Derivatives in the log odds of the first C - 1 classes: slope (C - 1, K, B), and bend for the pairs t <= s.
+
+    Of counts (C, B) with probabilities (C, K, B): `y_s (1 - p_s) - (n - y_s) p_s` and `-n p_s (1[s = t] - p_t)`, `1 - p_s` as a sum.
+    """
+    n_classes, n_experts, n_rows = prob.shape
+    total, rest = np.zeros(n_rows), np.empty(n_rows)
+    for s in range(n_classes):
+        for i in range(n_rows):
+            total[i] += counts[s, i]
+    for k in range(n_experts):
+        row = 0
+        for s in range(n_classes - 1):
+            ps = prob[s, k]
+            rest[:] = 0.0
+            for t in range(n_classes):
+                pt = prob[t, k]
+                if t != s:
+                    for i in range(n_rows):
+                        rest[i] += pt[i]
+                if t < s:
+                    o = bend[row + t, k]
+                    for i in range(n_rows):
+                        o[i] = total[i] * ps[i] * pt[i]
+            g, h, y = slope[s, k], bend[row + s, k], counts[s]
+            for i in range(n_rows):
+                g[i] = y[i] * rest[i] - (total[i] - y[i]) * ps[i]
+                h[i] = -total[i] * ps[i] * rest[i]
+            row += s + 1

@@ -39,13 +39,13 @@ def expit(x: Array) -> Array:
 
 def tanh(x: Array) -> tuple[Array, Array]:
     """`tanh x` and its derivative `1 - tanh² x`, both to a small relative error where the latter is above 1e-303."""
-    compiled = _rows("tanh_rows", x)
-    if compiled is None:
+    rows = kernel("tanh_rows", x)
+    if rows is None:
         small = np.exp(-2.0 * np.abs(x))
         return np.tanh(x), 4.0 * small / (1.0 + small) ** 2
     flat = np.ascontiguousarray(x).reshape(-1)
     out = np.empty((2, flat.size))
-    compiled(flat, *out)
+    rows(flat, *out)
     value, slope = out.reshape(2, *x.shape)
     return value, slope
 
@@ -65,16 +65,16 @@ def mixture_log_density(level: Array, mean: Array, precision: Array, y: Array) -
 
 
 def _compiled(name: str, otherwise: Callable[[Array], Array], x: Array) -> Array:
-    compiled = _rows(name, x)
-    if compiled is None:
+    rows = kernel(name, x)
+    if rows is None:
         return otherwise(x)
     flat = np.ascontiguousarray(x).reshape(-1)
     out = np.empty_like(flat)
-    compiled(flat, out)
+    rows(flat, out)
     return out.reshape(x.shape)
 
 
-def _rows(name: str, x: Array) -> Any:
+def kernel(name: str, x: Array) -> Any:
     """The compiled function of rows, if it pays: predictions alone do not load the compiled kernels, which takes longer than they do."""
-    compiled = getattr(sys.modules.get("moestat.kernels.fast"), name, None)
-    return None if np.size(x) < SMALL or x.dtype != np.float64 else compiled
+    rows = getattr(sys.modules.get("moestat.kernels.fast"), name, None)
+    return None if np.size(x) < SMALL or x.dtype != np.float64 else rows

@@ -143,3 +143,37 @@ def scale_pairs(factor, pairs):
     """The rows of `pairs` for b <= a are multiplied by factor[a] factor[b], in place."""
     a, b = np.tril_indices(len(factor))
     pairs *= factor[a] * factor[b]
+
+
+def class_log_rows(eta, out):
+    """out (C, M) = log-probabilities of classes with log odds eta (C - 1, M) against the last; those near zero keep their digits."""
+    z = _below_largest(eta)
+    terms, below = np.exp(z), z < 0.0
+    out[...] = z - np.log1p((terms * below).sum(axis=0) + ((terms * ~below).sum(axis=0) - 1.0))
+
+
+def class_rows(eta, out):
+    """out (C, M) = probabilities of classes with log odds eta (C - 1, M) against the last."""
+    terms = np.exp(_below_largest(eta))
+    out[...] = terms / terms.sum(axis=0)
+
+
+def _below_largest(eta):
+    z = np.concatenate([eta, np.zeros_like(eta[:1])])
+    return z - z.max(axis=0)
+
+
+def multinomial_derivatives(prob, counts, slope, bend):
+    """Derivatives in the log odds of the first C - 1 classes: slope (C - 1, K, B), and bend for the pairs t <= s.
+
+    Of counts (C, B) with probabilities (C, K, B): `y_s (1 - p_s) - (n - y_s) p_s` and `-n p_s (1[s = t] - p_t)`, `1 - p_s` as a sum.
+    """
+    n = counts.sum(axis=0)
+    row = 0
+    for s in range(len(slope)):
+        rest = prob[:s].sum(axis=0) + prob[s + 1 :].sum(axis=0)
+        slope[s] = counts[s] * rest - (n - counts[s]) * prob[s]
+        for t in range(s):
+            bend[row + t] = n * prob[s] * prob[t]
+        bend[row + s] = -n * prob[s] * rest
+        row += s + 1
