@@ -19,8 +19,8 @@ from types import ModuleType
 
 def cache_directory() -> Path:
     """Where the compiled kernels are kept: the user's cache, in a folder named by the kernels' source and the Python version."""
-    source = Path(__file__).with_name("fast.py").read_bytes()
-    digest = hashlib.sha256(source).hexdigest()[:16]
+    sources = sorted(Path(__file__).parent.glob("compiled_*.py"))
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     folder = Path(home) / "moestat" / f"kernels-{digest}-py{sys.version_info.major}{sys.version_info.minor}"
     try:
