@@ -19,8 +19,9 @@ from moestat.experts.continuous import (
     symmetric_log_sf,
     weighted_quantiles,
 )
-from moestat.experts.special import LOG_ROOT_2PI, UNDERFLOW, Triple, half_step, log1p_excess, log_decay, patch
-from moestat.kernels.functions import log1p
+from moestat.experts.special import LOG_ROOT_2PI, UNDERFLOW, Triple, half_step, log_decay, patch
+from moestat.kernels import plain
+from moestat.kernels.functions import kernel, log1p
 
 DF = Scalar(
     "expert_df",
@@ -93,20 +94,14 @@ class StudentTExpert(LocationScaleExpert):
 
     def standard_derivatives(self, z: Array, shape: Array) -> Standard:
         """Derivatives of g in closed forms that cancel neither at ν = 10⁶ nor at a remote z."""
-        nu = self._nu(shape)
-        u = z * z / nu
-        q, p = 1.0 / (1.0 + u), u / (1.0 + u)  # ν/(ν + z²) and z²/(ν + z²)
-        k, zq, score = 1.0 + 1.0 / nu, z * q, q * (z - 1.0) * (z + 1.0)
-        in_shape: tuple[Array, ...] = ()
-        if self.df is None:
-            _, first, second = _half_step_of(nu)
-            excess = np.where(u < 1.0, u * p - log1p_excess(u), log1p(u) - p)  # log(1 + u) - u/(1 + u)
-            in_shape = (
-                first + 0.5 * (p - nu * excess),
-                -zq * score / nu,
-                second + 0.5 * (nu * (p * p - excess) - p * q),
-            )
-        return Standard(-k * zq, -k * q * (q - p), -2.0 * k * zq * q, score, in_shape)
+        nu = np.broadcast_to(np.ravel(self._nu(shape)), z.shape[:1])
+        rows = np.empty((7, *z.shape))
+        (kernel("student_t_rows", z) or plain.student_t_rows)(np.ascontiguousarray(z), np.ascontiguousarray(nu), rows)
+        slope, bend, twist, score, in_shape, mixed, twice = rows
+        if self.df is not None:
+            return Standard(slope, bend, twist, score)
+        _, first, second = _half_step_of(nu[:, None])
+        return Standard(slope, bend, twist, score, (in_shape + first, mixed, twice + second))
 
     def standard_log_sf(self, z: Array, shape: Array) -> Array:
         """`log P(Z > z)`, by the incomplete beta function."""

@@ -175,3 +175,53 @@ def class_rows(eta, out):
             o = out[s, lo : lo + width]
             for i in range(width):
                 o[i] *= total[i]
+
+
+@njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy")
+def student_t_rows(z, nu, out):
+    """out (7, K, B): derivatives of the standard log-density of Student's t at z (K, B), for ν (K,); see `plain.student_t_rows`."""
+    for k in range(z.shape[0]):
+        v = nu[k]
+        c = 1.0 + 1.0 / v
+        row = z[k]
+        slope, bend, twist, score, shape, mixed, twice = (
+            out[0, k],
+            out[1, k],
+            out[2, k],
+            out[3, k],
+            out[4, k],
+            out[5, k],
+            out[6, k],
+        )
+        for i in range(row.size):
+            x = row[i]
+            u = x * x / v
+            q = 1.0 / (1.0 + u)
+            p = u * q
+            zq = x * q
+            own = q * (x - 1.0) * (x + 1.0)
+            small = min(u, 0.5)
+            r = small / (2.0 + small)
+            square = r * r
+            series = 1.0 / 25.0
+            series = 1.0 / 23.0 + square * series
+            series = 1.0 / 21.0 + square * series
+            series = 1.0 / 19.0 + square * series
+            series = 1.0 / 17.0 + square * series
+            series = 1.0 / 15.0 + square * series
+            series = 1.0 / 13.0 + square * series
+            series = 1.0 / 11.0 + square * series
+            series = 1.0 / 9.0 + square * series
+            series = 1.0 / 7.0 + square * series
+            series = 1.0 / 5.0 + square * series
+            series = 1.0 / 3.0 + square * series
+            w = 1.0 + u
+            log1p = _log(w) + (u - (w - 1.0)) / w
+            excess = u * p - r * (small - 2.0 * square * series) if u <= 0.5 else log1p - p
+            slope[i] = -c * zq
+            bend[i] = -c * q * (q - p)
+            twist[i] = -2.0 * c * zq * q
+            score[i] = own
+            shape[i] = 0.5 * (p - v * excess)
+            mixed[i] = -zq * own / v
+            twice[i] = 0.5 * (v * (p * p - excess) - p * q)

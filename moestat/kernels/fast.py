@@ -11,6 +11,7 @@ from moestat.kernels.compiled_functions import (
     exp_rows,
     log1p_rows,
     log_rows,
+    student_t_rows,
     tanh_rows,
 )
 from moestat.kernels.compiled_passes import (
@@ -57,6 +58,7 @@ __all__ = [
     "sigmoid_forward",
     "softmax_forward",
     "softmax_pairs",
+    "student_t_rows",
     "tanh_rows",
     "weighted_grams",
     "weighted_moments",

@@ -177,3 +177,25 @@ def multinomial_derivatives(prob, counts, slope, bend):
             bend[row + t] = n * prob[s] * prob[t]
         bend[row + s] = -n * prob[s] * rest
         row += s + 1
+
+
+def student_t_rows(z, nu, out):
+    """out (7, K, B): derivatives of the standard log-density of Student's t at z (K, B), for ν (K,), without cancellation at large ν or z.
+
+    In z: g', g'', `g' + z g''` and `-1 - z g'`; in log ν, without what does not depend on z: `∂g`, `∂g'` and `∂²g`. With `u = z²/ν`, `q = 1/(1 + u)`,
+    `p = u q` they are made of `log(1 + u) - p`.
+    """
+    v = nu[:, None]
+    u = z * z / v
+    q, p = 1.0 / (1.0 + u), u / (1.0 + u)  # ν/(ν + z²) and z²/(ν + z²)
+    k, zq, score = 1.0 + 1.0 / v, z * q, q * (z - 1.0) * (z + 1.0)
+    small = np.minimum(u, 0.5)
+    r = small / (2.0 + small)  # log(1 + u) = 2 artanh r
+    square, series = r * r, np.zeros_like(r)
+    for odd in range(25, 1, -2):
+        series = 1.0 / odd + square * series
+    excess = np.where(u <= 0.5, u * p - r * (small - 2.0 * square * series), np.log1p(u) - p)
+    out[0], out[1], out[2], out[3] = -k * zq, -k * q * (q - p), -2.0 * k * zq * q, score
+    out[4] = 0.5 * (p - v * excess)
+    out[5] = -zq * score / v
+    out[6] = 0.5 * (v * (p * p - excess) - p * q)

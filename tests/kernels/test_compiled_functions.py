@@ -1,4 +1,4 @@
-"""tanh and its derivative, compiled and not, against mpmath."""
+"""tanh and its derivative, compiled and not, against mpmath; derivatives of Student's t against their twin."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from moestat.kernels import functions
+from moestat.kernels import functions, plain
 
 ULP = np.finfo(np.float64).eps
 
@@ -38,3 +38,16 @@ def test_at_the_ends_and_where_there_is_no_number(fast: ModuleType) -> None:
     assert np.signbit(value[3])
     assert (slope[:3] < 1e-300).all()
     np.testing.assert_array_equal(slope[3:6], [1.0, np.nan, 1.0])
+
+
+@pytest.mark.parametrize("nu", [0.2, 3.0, 1e6])
+def test_student_t_equals_its_twin(nu: float, fast: ModuleType) -> None:
+    rng = np.random.default_rng(1)
+    z = np.concatenate([size * rng.normal(size=(2, 150)) for size in (1e-9, 1.0, 30.0, 1e70)], axis=1)
+    found = []
+    for kernels in (fast, plain):
+        out = np.empty((7, *z.shape))
+        kernels.student_t_rows(z, np.array([nu, 2.0 * nu]), out)
+        found.append(out)
+    size = np.abs(found[1]) + 1e-3
+    assert (np.abs(found[0] - found[1]) <= 1e-12 * size).all()
