@@ -17,7 +17,7 @@ def draw(sources):
             ("tanh: gaps", {"slopes": tanh["gap:expert_coef"], "gate": tanh["gap:gate_coef"]}),
             ("Linear, exact", linear["lse-L1"]),
             ("Linear, over-specified: function", linear["l2:k3"]),
-            ("Linear, over-specified: parameters", linear["lse-L2r(2)"]),
+            ("Linear, over-specified: atoms", linear["lse-L2r(2)"]),
         ]
     )
 

@@ -65,7 +65,7 @@ def fit_narrow(ax: Axes) -> None:
     ticks = [float(tick) for tick in ax.get_xticks() if low <= math.log10(tick) <= high]
     kept = ticks[:1]
     for tick in ticks[1:]:
-        if math.log10(tick / kept[-1]) >= 0.19 * (high - low):
+        if math.log10(tick / kept[-1]) >= 0.22 * (high - low):
             kept.append(tick)
     ax.xaxis.set_major_locator(FixedLocator(kept))
     for text in ax.texts:
