@@ -69,6 +69,13 @@ def _log(x):
     return kf * LN2_HI - ((half - (s * (half + t1 + t2) + kf * LN2_LO)) - f)
 
 
+@njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy", inline="always")
+def _log1p(x):
+    """log(1 + x) for -1 < x < 1e300; what rounding took from 1 + x is given back."""
+    u = 1.0 + x
+    return _log(u) + (x - (u - 1.0)) / u
+
+
 @njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy")
 def exp_rows(x, out):
     """out = exp(x) elementwise for x <= 709, zero below -708; not a number stays one."""
@@ -104,10 +111,19 @@ def log_rows(x, out):
 
 @njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy")
 def log1p_rows(x, out):
-    """out = log(1 + x) elementwise for -1 < x < 1e300; what rounding took from 1 + x is given back."""
+    """out = log(1 + x) elementwise for -1 < x < 1e300."""
     for i in range(x.size):
-        u = 1.0 + x[i]
-        out[i] = _log(u) + (x[i] - (u - 1.0)) / u
+        out[i] = _log1p(x[i])
+
+
+@njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy", inline="always")
+def _largest(eta, lo, width, top):
+    """top = the largest log odds of a strip of eta (C - 1, M), the last class's zero included."""
+    top[:] = 0.0
+    for s in range(eta.shape[0]):
+        e = eta[s, lo : lo + width]
+        for i in range(width):
+            top[i] = max(top[i], e[i])
 
 
 @njit(cache=True, nogil=True, fastmath=EXACT, error_model="numpy")
@@ -117,11 +133,7 @@ def class_log_rows(eta, out):
     top, below, ties = np.empty(STRIP), np.empty(STRIP), np.empty(STRIP)
     for lo in range(0, m, STRIP):
         width = min(STRIP, m - lo)
-        top[:] = 0.0
-        for s in range(d):
-            e = eta[s, lo : lo + width]
-            for i in range(width):
-                top[i] = max(top[i], e[i])
+        _largest(eta, lo, width, top)
         below[:] = 0.0
         ties[:] = -1.0
         for s in range(d + 1):
@@ -138,9 +150,7 @@ def class_log_rows(eta, out):
                 below[i] += value if o[i] < 0.0 else 0.0
                 ties[i] += 0.0 if o[i] < 0.0 else 1.0
         for i in range(width):
-            x = below[i] + ties[i]
-            u = 1.0 + x
-            top[i] = _log(u) + (x - (u - 1.0)) / u
+            top[i] = _log1p(below[i] + ties[i])
         for s in range(d + 1):
             o = out[s, lo : lo + width]
             for i in range(width):
@@ -154,11 +164,7 @@ def class_rows(eta, out):
     top, total = np.empty(STRIP), np.empty(STRIP)
     for lo in range(0, m, STRIP):
         width = min(STRIP, m - lo)
-        top[:] = 0.0
-        for s in range(d):
-            e = eta[s, lo : lo + width]
-            for i in range(width):
-                top[i] = max(top[i], e[i])
+        _largest(eta, lo, width, top)
         last = out[d, lo : lo + width]
         for i in range(width):
             last[i] = _exp(-top[i])
@@ -215,8 +221,7 @@ def student_t_rows(z, nu, out):
             series = 1.0 / 7.0 + square * series
             series = 1.0 / 5.0 + square * series
             series = 1.0 / 3.0 + square * series
-            w = 1.0 + u
-            log1p = _log(w) + (u - (w - 1.0)) / w
+            log1p = _log1p(u)
             excess = u * p - r * (small - 2.0 * square * series) if u <= 0.5 else log1p - p
             slope[i] = -c * zq
             bend[i] = -c * q * (q - p)
